@@ -73,41 +73,7 @@ def pictures(
     histograms : mapping of str to ndarray
         As `Validation.arrays` returns them.
     """
-    stage_names = list(stages(run.model.network))
-    first_stage = stage_names[0]
-
-    # Training.
-    steps, rates = (np.array(values) for values in history["watch/optim/lr"])
-    multipliers = rates / run.optimizer.param_groups[0]["initial_lr"]
-    drawn: dict[str, Draw] = {
-        "loss": partial(figures.loss_figure, history, run.monitor, run.task.metric_titles[run.task.monitor]),
-        note_picture.NAME: partial(
-            note_picture.note_picture, history, run.monitor, run.task.metric_titles[run.task.monitor]
-        ),
-        "schedule": partial(figures.schedule_figure, multipliers, steps - 1),
-        "pca_scree": partial(_pca_figure, run),
-    }
-    if f"watch/grad/norm/{first_stage}" in history:
-        drawn["gradient_flow"] = partial(training.gradient_flow_figure, history, stage_names)
-    if f"watch/update/ratio/{first_stage}" in history:
-        drawn["updates"] = partial(training.update_ratio_figure, history, stage_names)
-    if not training.INFORMATION_METRICS.keys().isdisjoint(history):
-        drawn["information"] = partial(training.information_figure, history)
-
-    for name, (title, label) in HISTOGRAMS.items():
-        # One epoch has no change to show.
-        if len(histograms.get(f"{name}/epoch", ())) > 1:
-            drawn[name] = partial(
-                histogram_figure,
-                histograms[f"{name}/epoch"],
-                histograms[f"{name}/counts"],
-                histograms[f"{name}/edges"][0],
-                title=title,
-                label=label,
-                log=name != "probabilities",
-            )
-
-    # Results and labels.
+    drawn = {**_training_pictures(run, history), **_histogram_pictures(histograms)}
     for split, of_records in predictions.items():
         drawn |= result_figure(run, split, of_records)
     if run.task.kind is TaskKind.CLASSES and not run.task.single_label:
@@ -128,6 +94,46 @@ def pictures(
         drawn |= _positions_figure(run, split)
         drawn |= reconstruction_figures(run, split)
         drawn |= explanations(run, split, of_rows)
+    return drawn
+
+
+def _training_pictures(run: NetworkParts, history: figures.History) -> dict[str, Draw]:
+    """Return the pictures of metrics over the steps, and of the principal components."""
+    stage_names = list(stages(run.model.network))
+    first_stage = stage_names[0]
+    label = run.task.metric_titles[run.task.monitor]
+    steps, rates = (np.array(values) for values in history["watch/optim/lr"])
+    multipliers = rates / run.optimizer.param_groups[0]["initial_lr"]
+    drawn: dict[str, Draw] = {
+        "loss": partial(figures.loss_figure, history, run.monitor, label),
+        note_picture.NAME: partial(note_picture.note_picture, history, run.monitor, label),
+        "schedule": partial(figures.schedule_figure, multipliers, steps - 1),
+        "pca_scree": partial(_pca_figure, run),
+    }
+    if f"watch/grad/norm/{first_stage}" in history:
+        drawn["gradient_flow"] = partial(training.gradient_flow_figure, history, stage_names)
+    if f"watch/update/ratio/{first_stage}" in history:
+        drawn["updates"] = partial(training.update_ratio_figure, history, stage_names)
+    if not training.INFORMATION_METRICS.keys().isdisjoint(history):
+        drawn["information"] = partial(training.information_figure, history)
+    return drawn
+
+
+def _histogram_pictures(histograms: Mapping[str, NDArray[Any]]) -> dict[str, Draw]:
+    """Return the pictures of distributions over the epochs."""
+    drawn: dict[str, Draw] = {}
+    for name, (title, label) in HISTOGRAMS.items():
+        # One epoch has no change to show.
+        if len(histograms.get(f"{name}/epoch", ())) > 1:
+            drawn[name] = partial(
+                histogram_figure,
+                histograms[f"{name}/epoch"],
+                histograms[f"{name}/counts"],
+                histograms[f"{name}/edges"][0],
+                title=title,
+                label=label,
+                log=name != "probabilities",
+            )
     return drawn
 
 

@@ -24,7 +24,7 @@ from einthoven.runs.compiling import training_passes
 from einthoven.runs.conclude import conclude
 from einthoven.runs.core_watch import CoreWatch
 from einthoven.runs.network_state import NetworkState
-from einthoven.runs.pretraining import pair_batches
+from einthoven.runs.pretraining import Pair, pair_batches
 from einthoven.runs.step_cost import finish_profile, meter_of, profile_of
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.display import TrainingDisplay
@@ -34,6 +34,7 @@ from einthoven.training.callbacks import Callbacks
 from einthoven.training.checks import TrainingChecks
 from einthoven.training.clock import Clock
 from einthoven.training.loop import fit
+from einthoven.training.meter import StepMeter
 from einthoven.training.step import train_step
 
 _LOSS = "train/loss"
@@ -95,38 +96,71 @@ class NetworkRun(NetworkState):
             processes=processes,
         )
 
-        pair = self.pair("train")
-
-        def batches(epoch: int, first: int) -> Iterator[Batch]:
-            if self.finetuning is not None:
-                self.finetuning.begin_epoch(epoch)
-            records = training_batches(
-                self.data.splits["train"],
-                size=self.batch_size,
-                window=self.window,
-                seed=seed,
-                epoch=epoch,
-                sampler=trainer.sampler,
-                first=first,
+        display = self._display(recorder)
+        core_watch = None
+        if isinstance(recorder, Recorder) and self.device.type == "cpu":
+            core_watch = CoreWatch(recorder)
+        watching = core_watch or nullcontext()
+        callbacks = self._callbacks(recorder, display, core_watch)
+        checks = TrainingChecks(self.model, self.position, self._record_names)
+        profile = profile_of(self, self.total_steps - self.position.step)
+        profiling = nullcontext() if profile is None else profile.running()
+        with display, self.diagnose.attach_hooks(), profiling, watching, deferred(_STOPPING):
+            yield partial(
+                fit,
+                self.model,
+                self.optimizer,
+                step,
+                partial(self._training_batches, self.pair("train"), meter),
+                self.schedule,
+                callbacks,
+                checks,
+                listeners=[listener for listener in (meter, self.average, profile) if listener is not None],
+                position=self.position,
+                epochs=trainer.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+                step_seed=partial(mix, seed),
+                monitor=self.monitor,
+                patience=trainer.patience,
             )
-            if pair is not None:
-                records = pair_batches(records, pair, seed, epoch, first)
-            return meter.timed(records)
+        finish_profile(self, recorder)
+        self.use_reported_weights()
 
-        # What the loop calls after a step and after an epoch.
+    def _training_batches(self, pair: Pair | None, meter: StepMeter, epoch: int, first: int) -> Iterator[Batch]:
+        """Begin an epoch, and return its batches from the number `first` on. `meter` measures the time they take."""
+        if self.finetuning is not None:
+            self.finetuning.begin_epoch(epoch)
+        records = training_batches(
+            self.data.splits["train"],
+            size=self.batch_size,
+            window=self.window,
+            seed=self.settings.seed,
+            epoch=epoch,
+            sampler=self.settings.trainer.sampler,
+            first=first,
+        )
+        if pair is not None:
+            records = pair_batches(records, pair, self.settings.seed, epoch, first)
+        return meter.timed(records)
+
+    def _display(self, recorder: Recorder | Unrecorded) -> TrainingDisplay:
+        """Return the display, which gets the losses from the recorder."""
         monitored = (self.monitor, self.task.metric_titles[self.task.monitor])
-        display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
+        epochs = self.settings.trainer.epochs
+        display = TrainingDisplay(epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
 
         # The recorder moves the losses of many steps to the host at once. A resumed run knows those before its start.
         steps, losses = recorder.history.get(_LOSS, ([], []))
         display.add_losses(pair for pair in zip(steps, losses, strict=True) if pair[0] <= self.position.step)
         recorder.observe = partial(_show_losses, display)
+        return display
 
-        clock = Clock(trainer.checkpoint_minutes)
-        core_watch = None
-        if isinstance(recorder, Recorder) and self.device.type == "cpu":
-            core_watch = CoreWatch(recorder)
-        watching = core_watch or nullcontext()
+    def _callbacks(
+        self, recorder: Recorder | Unrecorded, display: TrainingDisplay, core_watch: CoreWatch | None
+    ) -> Callbacks:
+        """Return what the loop calls after a step and after an epoch."""
+        clock = Clock(self.settings.trainer.checkpoint_minutes)
+        processes = self.processes
 
         def show_progress(position: Position) -> None:
             # Device-to-host sync: once per second, and only if a terminal shows the loss.
@@ -157,7 +191,7 @@ class NetworkRun(NetworkState):
                 # The signal has not reached this process yet.
                 raise KeyboardInterrupt
 
-        callbacks = Callbacks(
+        return Callbacks(
             log_metrics=recorder.log_metrics,
             evaluate=self._validate,
             save=save,
@@ -165,30 +199,6 @@ class NetworkRun(NetworkState):
             is_save_due=lambda: processes.any(is_waiting() or clock.is_due()),
             save_step=save_step,
         )
-
-        checks = TrainingChecks(self.model, self.position, self._record_names)
-        profile = profile_of(self, self.total_steps - self.position.step)
-        profiling = nullcontext() if profile is None else profile.running()
-        with display, self.diagnose.attach_hooks(), profiling, watching, deferred(_STOPPING):
-            yield partial(
-                fit,
-                self.model,
-                self.optimizer,
-                step,
-                batches,
-                self.schedule,
-                callbacks,
-                checks,
-                listeners=[listener for listener in (meter, self.average, profile) if listener is not None],
-                position=self.position,
-                epochs=trainer.epochs,
-                steps_per_epoch=self.steps_per_epoch,
-                step_seed=partial(mix, seed),
-                monitor=self.monitor,
-                patience=trainer.patience,
-            )
-        finish_profile(self, recorder)
-        self.use_reported_weights()
 
     def use_reported_weights(self) -> None:
         """Give the model the weights that the run reports: the averaged ones, if there is an average."""
