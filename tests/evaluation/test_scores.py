@@ -40,9 +40,6 @@ def test_rates_equal_scikit_learn(arrays: tuple[np.ndarray, np.ndarray], thresho
         }
         for name, value in expected.items():
             assert getattr(found, name)[k] == pytest.approx(value, abs=1e-12, nan_ok=True), name
-        assert found.f_beta(2)[k] == pytest.approx(sk.fbeta_score(t, s, beta=2, **nan), abs=1e-12, nan_ok=True)
-        jaccard = sk.jaccard_score(t, s) if (t | s).any() else np.nan
-        assert found.g_beta(1)[k] == pytest.approx(jaccard, abs=1e-12, nan_ok=True)
         if len(set(t) | set(s)) == 2:
             assert found.kappa[k] == pytest.approx(sk.cohen_kappa_score(t, s), abs=1e-12, nan_ok=True)
 
@@ -57,25 +54,6 @@ def test_weights_are_repetitions() -> None:
         one = decisions.confusion(y[rows], p[rows] >= 0.5)
         for name in ("tp", "fp", "fn", "tn"):
             np.testing.assert_array_equal(getattr(found, name)[row], getattr(one, name))
-
-
-def test_icbeb_measures_equal_a_literal_loop() -> None:
-    y, p = case(4, 80, classes=5)
-    stated = p >= 0.6
-    y[:, 4], stated[:, 4] = 0, False  # neither present nor stated: no measure
-    f_values, g_values = [], []
-    for k in range(5):
-        tp = fp = fn = 0.0
-        for labels, outputs in zip(y, stated, strict=True):
-            share = 1 / max(labels.sum(), 1)
-            tp += share * (labels[k] and outputs[k])
-            fp += share * (not labels[k] and outputs[k])
-            fn += share * (labels[k] and not outputs[k])
-        if tp + fp + fn:
-            f_values.append(5 * tp / (5 * tp + fp + 4 * fn))
-            g_values.append(tp / (tp + fp + 2 * fn))
-    assert len(f_values) == 4
-    assert decisions.icbeb_measures(y, stated) == pytest.approx((np.mean(f_values), np.mean(g_values)), abs=1e-12)
 
 
 @given(cases)
@@ -137,8 +115,6 @@ def test_nonsense_is_refused_with_a_sentence() -> None:
         decisions.confusion([[1]], [[0.7]])
     with pytest.raises(UserError, match=r"shape \(3,\) for 1 records"):
         decisions.confusion([[1]], [[1]], [1, 1, 1])
-    with pytest.raises(UserError, match="positive record or decision"):
-        decisions.icbeb_measures([[0]], [[0]])
     with pytest.raises(UserError, match=r"-2 \.\.\. 3"):
         scores.brier_per_class([[1, 0]], [[-2.0, 3.0]])
     with pytest.raises(UserError, match="found 0"):

@@ -8,14 +8,7 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
 from einthoven.evaluation.metrics import FloatArray, check_labels_scores, have_both_labels
-from einthoven.evaluation.resampling import (
-    Metric,
-    leave_one_out,
-    mean_of_valid,
-    number_groups,
-    repeat_records,
-    resample_statistic,
-)
+from einthoven.evaluation.resampling import leave_one_out, mean_of_valid, number_groups, resample_statistic
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
 
 _MOST_ENTRIES = 2**21
@@ -148,44 +141,3 @@ def auroc_intervals(
                 valid=valid[:, [column]],
             )
     return macro, per_class
-
-
-def metric_interval(
-    y_true: npt.ArrayLike,
-    y_score: npt.ArrayLike,
-    metric: Metric,
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-    groups: npt.ArrayLike | None = None,
-    method: str = "percentile",
-) -> Interval:
-    """Compute the bootstrap interval of any metric ``metric(y, score) -> float``.
-
-    A resample is left out and not counted if the metric raises `UserError` or is ``nan``. `bootstrap_interval` is much
-    faster for the macro AUROC.
-
-    Parameters
-    ----------
-    y_true, y_score, resamples, level, seed, groups, method
-        As in `bootstrap_interval`.
-    metric : callable
-        Function of labels and scores.
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    UserError
-        If the metric refuses the data or every resample, or as in `bootstrap_interval`.
-    """
-    check_interval_options(level, resamples, method)
-    positive, scores = check_labels_scores(y_true, y_score)
-    group_of_record = number_groups(groups, len(positive))
-    statistic = repeat_records(metric, positive, scores)
-    values = resample_statistic(statistic, group_of_record, resamples, seed)[:, 0]
-    left_out = leave_one_out(statistic, group_of_record)[:, 0] if method == "bca" else None
-    return compute_interval(values[~np.isnan(values)], level, estimate=metric(positive, scores), left_out=left_out)

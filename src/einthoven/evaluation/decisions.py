@@ -54,16 +54,7 @@ class Confusion:
     @property
     def f1(self) -> FloatArray:
         """Harmonic mean of sensitivity and positive predictive value."""
-        return self.f_beta(1.0)
-
-    def f_beta(self, beta: float) -> FloatArray:
-        """Compute the F measure (van Rijsbergen 1979). Sensitivity weighs `beta` times as much as precision."""
-        weighted_tp = (1 + beta**2) * self.tp
-        return _share(weighted_tp, weighted_tp + self.fp + beta**2 * self.fn)
-
-    def g_beta(self, beta: float) -> FloatArray:
-        """Compute the Jaccard measure with a weight of `beta` for false negatives: ``tp / (tp + fp + beta fn)``."""
-        return _share(self.tp, self.tp + self.fp + beta * self.fn)
+        return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
     def kappa(self) -> FloatArray:
@@ -113,41 +104,6 @@ def confusion(y_true: npt.ArrayLike, decisions: npt.ArrayLike, weights: npt.Arra
     fn = num_positive - tp
     tn = total - tp - fp - fn
     return Confusion(tp, fp, fn, tn)
-
-
-def icbeb_measures(y_true: npt.ArrayLike, decisions: npt.ArrayLike, beta: float = 2.0) -> tuple[float, float]:
-    """Compute F-beta and G-beta as they are defined for ICBEB 2018: a record with k labels has the weight 1 / k.
-
-    Parameters
-    ----------
-    y_true, decisions : array-like of 0 and 1, shape (n, K)
-        Labels and decisions.
-    beta : float
-        Weight of false negatives.
-
-    Returns
-    -------
-    f_beta, g_beta : float
-        Means over the classes with a positive record or a positive decision.
-
-    Raises
-    ------
-    UserError
-        If no class has a positive record or a positive decision, or if `confusion` refuses the arguments.
-
-    References
-    ----------
-    Perez Alday et al., "Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge 2020",
-    Physiological Measurement 2020; Strodthoff et al., IEEE JBHI 2021, section IV (ICBEB2018).
-    """
-    num_labels = np.asarray(y_true, dtype=np.float64).sum(axis=-1)
-    matrix = confusion(y_true, decisions, 1 / np.maximum(num_labels, 1))
-    f = matrix.f_beta(beta)
-    g = matrix.g_beta(beta)
-    is_defined = ~np.isnan(f)
-    if not is_defined.any():
-        raise UserError("F-beta and G-beta need a class with a positive record or decision, found none.")
-    return float(f[is_defined].mean()), float(g[is_defined].mean())
 
 
 def _share(part: FloatArray, whole: FloatArray) -> FloatArray:

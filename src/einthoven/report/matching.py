@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from einthoven.errors import UserError
 from einthoven.functional.unit_matching import (
     Layer,
     dense_logits,
@@ -17,7 +16,7 @@ from einthoven.functional.unit_matching import (
     permute_units,
 )
 from einthoven.report.style import BLUE, VERMILLION, new_figure, use_style
-from einthoven.report.trials import FloatArray, Trial, by_label
+from einthoven.report.trials import FloatArray, Trial, seeds_by_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,10 +47,7 @@ def matching_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, 
     UserError
         If a configuration has only one run.
     """
-    groups = by_label(trials, names or {})
-    for label, members in groups.items():
-        if len(members) < 2:
-            raise UserError(f"figure: {label} has only one run; expected two or more seeds, for example seed=0,1.")
+    groups = seeds_by_label(trials, names or {})
     with use_style():
         figure = new_figure(max(8.0, 5.2 * len(groups)), 7)
         places = figure.subplots(2, len(groups), squeeze=False, height_ratios=[1.5, 1], sharey="row")

@@ -10,7 +10,7 @@ import numpy as np
 
 from einthoven.errors import UserError
 from einthoven.report.style import FAINT, new_figure, series_style, use_style
-from einthoven.report.trials import FloatArray, Trial, by_label
+from einthoven.report.trials import FloatArray, Trial, seeds_by_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,10 +42,7 @@ def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, st
     UserError
         If a configuration has only one run.
     """
-    groups = by_label(trials, names or {})
-    for label, members in groups.items():
-        if len(members) < 2:
-            raise UserError(f"figure: {label} has only one run; expected two or more seeds, for example seed=0,1.")
+    groups = seeds_by_label(trials, names or {})
     with use_style():
         figure = new_figure(4.8 * (len(groups) + 1), 5.2)
         descents, *places = figure.subplots(1, len(groups) + 1)

@@ -100,6 +100,21 @@ def by_label(trials: Sequence[Trial], names: Mapping[str, str], leave_out: str |
     return groups
 
 
+def seeds_by_label(trials: Sequence[Trial], names: Mapping[str, str]) -> dict[str, list[Trial]]:
+    """Group runs by their label, as `by_label`.
+
+    Raises
+    ------
+    UserError
+        If there are no runs, or a group has only one.
+    """
+    groups = by_label(trials, names)
+    for label, members in groups.items():
+        if len(members) < 2:
+            raise UserError(f"figure: {label} has only one run; expected two or more seeds, for example seed=0,1.")
+    return groups
+
+
 def mean_series(trials: Sequence[Trial], metric: str) -> tuple[FloatArray, FloatArray]:
     """Return the mean of a metric over several runs, at the steps that all of them have, `without_final`."""
     all_series = [trial.series(metric) for trial in trials]

@@ -134,7 +134,7 @@ def conclude_sweep(config: DictConfig, run_id: str, start_time: int) -> list[str
             mistakes.append(str(error))
     if _has_means(runs):
         say(MEANS_COMPARED.replace("`", ""))
-    _show_results(config, tracking, run_id, groups, counts)
+    _show_results(config, run_id, groups, counts)
     tracking.set_terminated(run_id, "FAILED" if mistakes else "FINISHED")
     return mistakes
 
@@ -235,9 +235,7 @@ def _draw_options(
         tracking.log_figure(run_id, figure, f"sweep/{name}.png", save_kwargs={"dpi": 150})
 
 
-def _show_results(
-    config: DictConfig, tracking: MlflowClient, run_id: str, groups: Sequence[Group], counts: dict[str, int]
-) -> None:
+def _show_results(config: DictConfig, run_id: str, groups: Sequence[Group], counts: dict[str, int]) -> None:
     """Print the table of the sweep, and commands to continue with."""
     columns, cells = rows(groups)
     listed_counts = ", ".join(f"{count} {name}" for name, count in counts.items())

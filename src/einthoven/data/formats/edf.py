@@ -90,7 +90,7 @@ def _read(path: str | Path, kind: Literal["EDF", "BDF"]) -> FileSignals:
             names = tuple(signal.label for signal in edf.signals)
             columns, notes = select_leads(names)
             leads = [edf.signals[column] for column in columns]
-            rate = _common_rate(leads, names, kind, source)
+            rate = _common_rate(leads, names, source)
             if _has_gaps(data, _BYTES_PER_SAMPLE[kind], 1.0 / rate):
                 raise UserError(f"{source}: a recording with interruptions ({kind}+D); expected a continuous one.")
 
@@ -117,7 +117,7 @@ def _read(path: str | Path, kind: Literal["EDF", "BDF"]) -> FileSignals:
     return FileSignals(values, lead_names, units, whole_rate(rate), (*notes, *repairs))
 
 
-def _common_rate(leads: Sequence[EdfSignal | BdfSignal], names: tuple[str, ...], kind: str, source: str) -> float:
+def _common_rate(leads: Sequence[EdfSignal | BdfSignal], names: tuple[str, ...], source: str) -> float:
     """Return the sampling frequency of all leads in Hz."""
     if not leads:
         raise UserError(f"{source}: signals {quote(' '.join(names))} found; expected leads such as I, II, V1.")

@@ -167,7 +167,7 @@ def _diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rh
     return heart
 
 
-def _premature(rng: np.random.Generator, patient: Patient, build: Build) -> Heart:
+def _premature(rng: np.random.Generator, build: Build) -> Heart:
     """Return the heart in a ventricular premature beat: wide QRS without P, and T opposite to QRS."""
     heart = normal_heart(rng, build, p_wave=False)
     area_before = qrs_area(heart)
@@ -268,7 +268,7 @@ def compose(rng: np.random.Generator, patient: Patient, build: Build, rhythm: st
     sway = float(abs(rng.normal(0.0, 0.06)))
     hearts = {False: heart}
     if (beats.kind == VENTRICULAR).any():
-        hearts[True] = _premature(rng, patient, build)
+        hearts[True] = _premature(rng, build)
     shapes = {kind: project(heart_of_kind, electrodes, sway) for kind, heart_of_kind in hearts.items()}
     dipoles = {kind: project_dipole(heart_of_kind, sway) for kind, heart_of_kind in hearts.items()}
 
