@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from einthoven.errors import UserError
 from einthoven.optim.groups import check_learns, parameter_groups
-from einthoven.optim.mixture import Mixture
+from einthoven.optim.mixture import Mixture, optimizer_name
 from einthoven.optim.muon import hidden_matrices, muon
 from einthoven.optim.optimizers import adagrad, adam, adamw, lion, nadam, rmsprop, schedule_free_adamw, sgd
 from einthoven.optim.sam import sam
@@ -129,6 +129,11 @@ def test_muon_update_is_nearly_orthogonal(shape: tuple[int, ...]) -> None:
     assert values.min() >= 0.5 and values.max() <= 1.5
     # The adjustment: root mean square of an AdamW step, about 0.2 for a wide or tall matrix.
     assert 0.1 < update.square().mean().sqrt() < 0.3
+
+
+@pytest.mark.parametrize(("factory", "name"), [(muon, "Muon and AdamW"), (sgd, "SGD")])
+def test_an_optimizer_has_a_name_that_a_reader_knows(factory: Callable[..., Optimizer], name: str) -> None:
+    assert optimizer_name(factory(make_net(), lr=0.1)) == name
 
 
 def test_muon_moves_convolutions_and_leaves_the_rest_to_adamw() -> None:

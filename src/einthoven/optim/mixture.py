@@ -104,3 +104,9 @@ class Mixture(Optimizer):
 def matrix_view(weight: Tensor) -> Tensor:
     """View a weight of 2 or more dimensions as a matrix ``(out, in * kernel)`` that shares its memory."""
     return weight.detach().view(weight.shape[0], -1)
+
+
+def optimizer_name(optimizer: Optimizer) -> str:
+    """Return the class name of an optimizer, or those of the optimizers of a mixture, as in "Muon and AdamW"."""
+    optimizers = optimizer._inner if isinstance(optimizer, Mixture) else [optimizer]
+    return " and ".join(type(inner).__name__ for inner in optimizers)

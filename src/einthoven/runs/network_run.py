@@ -18,6 +18,7 @@ from einthoven.data.record_names import names_in
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.interrupts import deferred, deliver_waiting, is_waiting
+from einthoven.optim.mixture import optimizer_name
 from einthoven.optim.plateau import Plateau
 from einthoven.runs.advice_facts import decay_per_rate
 from einthoven.runs.compiling import training_passes
@@ -62,7 +63,7 @@ class NetworkRun(NetworkState):
     def headline(self) -> str:
         """Return the network, the number of its parameters and the optimizer."""
         network = type(self.model.network).__name__
-        return f"Training {network} ({self.model_description}) with {type(self.optimizer).__name__}"
+        return f"Training {network} ({self.model_description}) with {optimizer_name(self.optimizer)}"
 
     @contextmanager
     def training(self, recorder: Recorder | Unrecorded) -> Iterator[Callable[[], Position]]:
@@ -256,7 +257,7 @@ class NetworkRun(NetworkState):
             mode = trainer.finetune or "full"
             started = f" Started from {self.base.logged_source}, {self.base.description} (fine-tuning: {mode})."
         return (
-            f"{type(self.model.network).__name__} ({self.model_description}), {type(self.optimizer).__name__}, "
+            f"{type(self.model.network).__name__} ({self.model_description}), {optimizer_name(self.optimizer)}, "
             f"{self.position.epoch} of {trainer.epochs} epochs of {self.steps_per_epoch} steps{selected}; batches of "
             f"{self.batch_size} on {self.device} in {self.precision}; seed {self.settings.seed}.{taught}{started}"
         )
