@@ -108,7 +108,7 @@ def test_one_run_is_found_by_each_of_its_names(workplace: Path, runs: list[Mlflo
 
 
 def test_runs_with_the_same_name_are_listed_with_what_to_type(
-    workplace: Path, runs: list[MlflowRun], store: MlflowClient
+    workplace: Path, runs: list[MlflowRun], store: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same = [bare(store, "three times", auroc=auroc) for auroc in (0.7, 0.8, 0.9)]
     with pytest.raises(UserError) as refused:
@@ -121,6 +121,11 @@ def test_runs_with_the_same_name_are_listed_with_what_to_type(
     assert found == same[::-1]
     typed = shlex.split(first.partition("for example: ")[2])
     assert typed[1:3] == ["report", lines[0].split()[0]] and typed[3] == f"uri={store.tracking_uri}"
+    # In the folder of the store, its address is not needed, although that of the client is absolute.
+    monkeypatch.chdir(workplace)
+    with pytest.raises(UserError) as refused:
+        find_runs(store, ["three times"])
+    assert "uri=" not in str(refused.value)
 
 
 def test_a_store_that_fails_is_not_told_as_another_store(

@@ -155,7 +155,8 @@ def test_without_the_signals_a_check_is_refused(source: Source) -> None:
 
 def test_a_signal_that_changed_is_noticed_by_a_check_that_says_so(source: Source) -> None:
     built = source.open()
-    assert source.open().notes[-1].startswith("The source files have not changed since they were checked less than")
+    unchanged = source.open().notes[-1]
+    assert unchanged.startswith("The files of the records have not changed since they were checked less than")
     file = signal_files(source)[0]
     samples = np.fromfile(file, "<i2").reshape(-1, 12)
     samples[[0, 1], 0] += [100, -100]  # its header holds for it, too
@@ -192,7 +193,7 @@ def test_labels_and_folds_that_change_are_always_noticed(request: pytest.Fixture
     TABLES[name](source)
     changed = quick(source)
     assert changed.fingerprint != built.fingerprint and changed.checked is None
-    assert "The source files have changed since they were checked" in changed.notes[-1]
+    assert "The files of the records have changed since they were checked" in changed.notes[-1]
     assert quick(source).fingerprint == changed.fingerprint == source.open().fingerprint
 
 
@@ -281,7 +282,7 @@ def test_joined_and_generated_sources_pass_it_on(folder: Folder, ptbxl: PTBXL, t
     joined = Concat({"a": folder, "b": replace(folder, separator=",")}, 100, tmp_path / "cache")
     assert quick(joined).checked is None and quick(joined).checked is not None
     edit(Path(folder.root) / "labels.csv", "LBBB", "AF")
-    assert any(note.startswith("a: The source files have changed") for note in quick(joined).notes)
+    assert any(note.startswith("a: The files of the records have changed") for note in quick(joined).notes)
     made = Synthetic(4, 0, 1.0, 100, tmp_path / "cache")
     assert quick(made).checked is None and quick(made).checked is not None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from composing import composed
-from einthoven.runs.next_commands import as_typed, hydra_options, without
+from einthoven.runs.next_commands import ExampleRecord, as_typed, bundle_commands, hydra_options, without
 from einthoven.runs.run_name import with_trainer_name
 from einthoven.tracking.privacy import without_folders
 
@@ -75,3 +77,17 @@ def test_folders_that_a_tag_does_not_tell_come_from_what_was_typed(
     tagged: list[str], typed: list[str], expected: list[str] | None
 ) -> None:
     assert as_typed([without_folders(option) for option in tagged], typed) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "purpose"),
+    [
+        (("CD", "MI"), "read a test record with the labels CD MI, or an ECG file of yours"),
+        (("CD",), "read a test record with the label CD, or an ECG file of yours"),
+        ((), "read a test record without a label, or an ECG file of yours"),
+        (None, "read a test record, or an ECG file of yours"),
+    ],
+)
+def test_the_labels_of_an_example_stand_beside_its_command(labels: tuple[str, ...] | None, purpose: str) -> None:
+    commands = bundle_commands(Path("outputs/run"), ExampleRecord(Path("a.hea"), "test", labels))
+    assert commands[0][1] == purpose

@@ -65,7 +65,7 @@ def test_a_class_that_cannot_be_learned_beside_others_is_told(y: NDArray[np.uint
     found = classes().notes(y, "ABC"[: y.shape[1]])
     assert len(found) == len(notes)
     for sentence, start in zip(found, notes, strict=True):
-        assert sentence.startswith(f"{start} training records. So the training cannot learn this")
+        assert sentence.startswith(f"{start} training records. The training cannot learn such a class")
 
 
 def test_macro_averages_leave_out_what_training_could_not_learn() -> None:

@@ -39,7 +39,7 @@ class Interval:
     classes_missing_share: float
 
     def __str__(self) -> str:
-        return f"[{self.low:.4f}, {self.high:.4f}]"
+        return f"({self.low:.4f} to {self.high:.4f})"
 
 
 def compute_interval(

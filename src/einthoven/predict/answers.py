@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
+from einthoven.data.formats.channels import MissingLeadsError
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.functional.measurements import Measurements
@@ -92,6 +93,8 @@ def _answer_group(
     for file in files:
         try:
             records[file], prepared[file] = predictor.read(file, stride, **reading)
+        except MissingLeadsError as error:
+            reasons[file] = str(error) + _way_without(predictor, error.leads)
         except UserError as error:
             reasons[file] = str(error)
     if doctor:
@@ -117,6 +120,13 @@ def _answer_group(
         else:
             group_answers.append(Answer(file, refused=reasons[file]))
     return group_answers
+
+
+def _way_without(predictor: Predictor, leads: Sequence[str]) -> str:
+    """Return how the user gets an answer without some leads; empty if the bundles cannot answer without them."""
+    if len(leads) == 1 and predictor.can_answer_without(leads[0]):
+        return f" With --without {leads[0]}, this lead is computed from the others."
+    return ""
 
 
 def with_cautions(prepared: Prepared, findings: Sequence[Finding]) -> Prepared:

@@ -46,7 +46,9 @@ class MissingLead:
     @property
     def loss_with_interval(self) -> str:
         """The loss and its interval as text."""
-        return f"{self.loss:.3f} (95 % {self.low:.3f} to {self.high:.3f})"
+        # Adding 0 turns -0.000 into 0.000.
+        loss, low, high = (round(value, 3) + 0.0 for value in (self.loss, self.low, self.high))
+        return f"{loss:.3f} (95 % {low:.3f} to {high:.3f})"
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> MissingLead:

@@ -181,6 +181,11 @@ class Predictor:
         reasons = [reason for reason in refusals if reason is not None]
         return replace(prepared, refused=f"{prepared.source}: {reasons[0]}") if reasons else prepared
 
+    def can_answer_without(self, lead: str) -> bool:
+        """Return whether this lead may be missing, because all bundles are known to be good without it."""
+        known = [bundle.missing_leads.get(lead) for bundle in self.bundles]
+        return all(missing is not None and missing.is_allowed for missing in known)
+
     def _with_all_leads(self, record: Record) -> Record:
         """Return a record with the lead that is computed, if there is one."""
         if self.without is None:

@@ -298,7 +298,7 @@ def _log_pooled(run: Run, parent: Recorder, folder: Path, held_out: list[HeldOut
     parent.table(dict(zip(columns, map(list, zip(*cells, strict=True)), strict=True)), "results.json")
     if run.settings.tracking.artifacts:
         parent.table(predictions, "predictions/val.parquet")
-    console.print(results_table("Results on the held-out folds", columns, cells))
+    console.print(results_table("Results on the held-out folds, with 95 % intervals", columns, cells))
     by_class = class_table(run, pooled, spread)
     if by_class is not None:
         console.print(by_class)

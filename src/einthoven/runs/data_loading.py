@@ -180,7 +180,7 @@ def _rows_of_ids(stored: NDArray[np.int64], ecg_ids: NDArray[np.int64]) -> NDArr
 def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[Any]) -> str:
     """Return why a split has no metrics; an empty text if it has some."""
     if not len(labels):
-        return "they have no labelled records"
+        return "no labelled records there"
     if task.kind is not TaskKind.CLASSES:
         return ""
     has_both = have_both_labels(labels) & have_both_labels(train_labels)

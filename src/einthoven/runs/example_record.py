@@ -6,18 +6,21 @@ import os
 from pathlib import Path
 
 from einthoven.build import build
+from einthoven.contracts import TaskKind
 from einthoven.data.formats.inputs import record_exists
 from einthoven.data.formats.reading import read_record
 from einthoven.data.record_names import FILE_COLUMNS, record_files
 from einthoven.data.sources.ptbxl import RATES
 from einthoven.errors import UserError
 from einthoven.files import seen_from_here
+from einthoven.report.metric_text import SPLIT_WORDS
+from einthoven.runs.next_commands import ExampleRecord
 from einthoven.runs.run import RunParts
 from einthoven.runs.settings import source_options
 
 
-def example_record(run: RunParts) -> Path | None:
-    """Return the file of the first test record of a run, or of its first validation record.
+def example_record(run: RunParts) -> ExampleRecord | None:
+    """Return the first test record of a run, or its first validation record, if it has a file.
 
     Parameters
     ----------
@@ -25,9 +28,8 @@ def example_record(run: RunParts) -> Path | None:
 
     Returns
     -------
-    Path or None
-        Relative to the working folder if it is below it. None if the source of the run has no such file, or if the file
-        cannot be read without options such as ``--fs``.
+    ExampleRecord or None
+        None if the source of the run has no such file, or if the file cannot be read without options such as ``--fs``.
     """
     root = getattr(build(source_options(run.config), "data"), "root", None)
     split = next((split for split in ("test", "val") if split in run.data.splits), None)
@@ -44,4 +46,8 @@ def example_record(run: RunParts) -> Path | None:
         read_record(file, want=run.data.store.leads)
     except (UserError, OSError):
         return None
-    return seen_from_here(Path(os.path.normpath(file)))
+    labels = None
+    if run.task.kind is TaskKind.CLASSES:
+        of_first_record = run.data.record_labels(split)[0]
+        labels = tuple(name for name, label in zip(run.data.labels.classes, of_first_record, strict=True) if label)
+    return ExampleRecord(seen_from_here(Path(os.path.normpath(file))), SPLIT_WORDS[split], labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,35 @@ from einthoven.tracking.usual_store import usual_uri
 
 _OF_ONE_RUN = {"hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"}
 """Hydra's options that another run must not have."""
+
+
+@dataclass(frozen=True)
+class ExampleRecord:
+    """A record of a run.
+
+    Attributes
+    ----------
+    file : Path
+        Relative to the working folder if it is below it.
+    split : str
+        ``test`` or ``validation``.
+    labels : tuple of str or None
+        The classes that hold for it; None if the task has no classes.
+    """
+
+    file: Path
+    split: str
+    labels: tuple[str, ...] | None
+
+    @property
+    def in_words(self) -> str:
+        """What the record is, for a person who compares an answer with it."""
+        if self.labels is None:
+            return f"a {self.split} record"
+        if not self.labels:
+            return f"a {self.split} record without a label"
+        plural = "s" if len(self.labels) > 1 else ""
+        return f"a {self.split} record with the label{plural} {' '.join(self.labels)}"
 
 
 def hydra_options(hydra: Any) -> list[str]:
@@ -117,22 +147,22 @@ def evaluate_command(folder: Path, uri: str) -> str:
     return command("evaluate", option("run", seen_from_here(folder)), trusted=trusted_for(uri))
 
 
-def bundle_commands(folder: Path, record: Path | None) -> list[tuple[str, str]]:
+def bundle_commands(folder: Path, record: ExampleRecord | None) -> list[tuple[str, str]]:
     """Return the commands that answer with a bundle, each with its purpose.
 
     Parameters
     ----------
     folder : Path
         Folder of the run or of its mean, with the bundle.
-    record : Path or None
-        A file to answer for. Without it, only the web page is left: the other commands need a file.
+    record : ExampleRecord or None
+        A record to answer for. Without it, only the web page is left: the other commands need a file.
     """
     bundle = str(seen_from_here(folder))
     commands = []
     if record is not None:
         commands += [
-            (command("predict", bundle, str(record)), "read a test record, or an ECG file of yours"),
-            (command("explain", bundle, str(record)), "draw what the answer rests on"),
+            (command("predict", bundle, str(record.file)), f"read {record.in_words}, or an ECG file of yours"),
+            (command("explain", bundle, str(record.file)), "draw what the answer rests on"),
         ]
     return [*commands, (command("app", bundle), "open a web page for ECG files, on this machine only")]
 

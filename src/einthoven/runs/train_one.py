@@ -194,7 +194,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     splits = [split for split in ("val", "test") if f"{split}/loss" in metrics]
     if splits:
         rows = _metric_rows(metrics, run.task.metric_titles, splits)
-        title = f"Results of {run.settings.tracking.run_name} (in brackets: 95 % interval)"
+        title = "Results, with 95 % intervals"
         console.print(results_table(title, ["metric", *(SPLIT_WORDS[split] for split in splits)], rows))
 
     members = member_names(run)
@@ -202,7 +202,8 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
         console.print(_models_table(metrics, run.task.metric_titles, [*members, MEAN]))
 
     if recorder.run_id:
-        say(f"This is run {recorder.run_id} in {without_password(recorder.uri)}.")
+        name = run.settings.tracking.run_name
+        say(f"This is the run {name} (id {recorder.run_id}) in {without_password(recorder.uri)}.")
     else:
         tracking_options = run.settings.tracking
         trusted = trusted_for(recorder.uri, tracking_options.register, tracking_options.alias)
@@ -259,5 +260,5 @@ def _models_table(metrics: Mapping[str, float], labels: Mapping[str, str], model
     for model, prefix in prefixes.items():
         cells = [_metric_cell(metrics, f"{prefix}{name}") for name in labels]
         rows.append([model, *cells])
-    title = "Results of each model on the test records (in brackets: 95 % interval)"
+    title = "Results of each model on the test records, with 95 % intervals"
     return results_table(title, ["model", *labels.values()], rows)

@@ -171,7 +171,7 @@ class Classification:
         if len(always) + len(never) == len(classes):
             raise UserError(f"nothing can be learned: {', and '.join(sentences)}; expected a class with both values.")
         return [
-            f"{sentence}. So the training cannot learn this, and the macro averages leave it out."
+            f"{sentence}. The training cannot learn such a class, and the macro averages leave it out."
             for sentence in sentences
         ]
 

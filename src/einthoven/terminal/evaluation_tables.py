@@ -42,8 +42,8 @@ def points_table(points: Mapping[str, Point], rule: Rule) -> Table:
         transfer = _with_interval(point.transfer, point.transfer_interval, 2, "+")
         rows.append([name, f"{point.threshold:.3f}", *rates, transfer])
     title = (
-        f"Operating points with {rule} on the records where the thresholds were chosen. The last column is the "
-        f"{rule.measure} on these records minus that one. evaluation.json has other rules."
+        f"Operating points: each threshold was chosen for {rule} on other records. The last column is the "
+        f"{rule.measure} here minus that on those records. evaluation.json has other rules."
     )
     return results_table(title, ["class", "threshold", "sensitivity", "specificity", "PPV", "difference"], rows)
 

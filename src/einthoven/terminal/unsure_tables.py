@@ -22,7 +22,9 @@ def unsure_table(metrics: Mapping[str, float]) -> Table:
         missed = metrics.get(f"conformal/missed_{alpha * 100:.0f}")
         if missed is not None:
             size = metrics[f"conformal/size_{alpha * 100:.0f}"]
-            rows.append([f"true labels missed by sets that may miss {alpha:.0%}", f"{missed:.1%} (sets of {size:.1f})"])
+            rows.append(
+                [f"true labels missed by sets that may miss {alpha:.0%}", f"{missed:.1%} ({size:.1f} labels per set)"]
+            )
     return results_table("Uncertain predictions", ["measure", "value"], rows)
 
 

@@ -98,8 +98,9 @@ a record that is unlike its training records. Several bundles form an ensemble. 
   --no-measurements  measure nothing
   --draws N          use N dropout masks per record to measure how uncertain the network is
   --seed N           seed of the dropout masks
-  --fs --units --leads
-                     sampling frequency, unit and lead names for files that do not state them (CSV, npy, mat)
+  --fs HZ --units UNIT --leads LEAD,LEAD,...
+                     sampling frequency, unit and lead names for files that do not state them (CSV, npy, mat), such as
+                     --fs 500 --units mV --leads I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6
   --trust MODULE     run the code of this module, which the bundle names; repeat for each module
 """,
     "explain": """\
@@ -201,8 +202,9 @@ any supported format, a folder of records (with its subfolders, without tables),
 
   --json     print one JSON list with one object per record
   --strict   end with exit code 1 for any error or warning, and not only for a file that cannot be read
-  --fs --units --leads
-             sampling frequency, unit and lead names for files that do not state them (CSV, npy, mat)
+  --fs HZ --units UNIT --leads LEAD,LEAD,...
+             sampling frequency, unit and lead names for files that do not state them (CSV, npy, mat), such as
+             --fs 500 --units mV --leads I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6
 
        einthoven doctor labels RUN [most=20]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from einthoven.command_line import command
 from einthoven.errors import UserError, store_reason
 from einthoven.tracking.addresses import read_ids
+from einthoven.tracking.database import sqlite_file
 from einthoven.tracking.server import without_password
 from einthoven.tracking.sweep import children
 from einthoven.tracking.usual_store import usual_uri
@@ -102,7 +103,7 @@ def _find_by_name(tracking: MlflowClient, name: str, store: str) -> MlflowRun:
         raise UserError(f"{name}: {len(runs)} runs in {store} {shared}.{_choose_one(runs, tracking.tracking_uri)}")
     if not runs:
         newest = tracking.search_runs(experiments, order_by=newest_first, max_results=_LISTED_NAMES)
-        names = ", ".join(run.info.run_name for run in newest)
+        names = ", ".join(f"{run.info.run_name} ({run.info.run_id[:_SHORT_ID]})" for run in newest)
         content = f"the newest are {names}" if newest else "it has no runs"
         raise UserError(f"{name}: no folder, id or name of a run in {store}; {content}.")
     return runs[0]
@@ -114,15 +115,26 @@ def _choose_one(runs: list[MlflowRun], uri: str) -> str:
     length = _SHORT_ID
     while len({run_id[:length] for run_id in ids}) < len(ids):
         length += 1
-    store_option = [] if uri == usual_uri() else [f"uri={without_password(uri)}"]
+    store_option = [] if _is_usual(uri) else [f"uri={without_password(uri)}"]
     lines = [f" Choose one by its id, for example: {command('report', ids[0][:length], *store_option)}"]
     for run in runs[:_LISTED_RUNS]:
         started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-        words = [run.info.run_id[:length], f"{started:%Y-%m-%d %H:%M} UTC", run.info.status.lower(), _result(run)]
-        lines.append(f"  {'  '.join(words).rstrip()}")
+        status = run.info.status.lower()
+        data = run.data.params.get("data", "")
+        words = [run.info.run_id[:length], f"{started:%Y-%m-%d %H:%M} UTC", data, status, _result(run)]
+        lines.append(f"  {'  '.join(word for word in words if word)}")
     if len(runs) > _LISTED_RUNS:
         lines.append(f"  and {len(runs) - _LISTED_RUNS} older ones, which the MLflow page lists ({command('ui')})")
     return "\n".join(lines)
+
+
+def _is_usual(uri: str) -> bool:
+    """Return whether an address, absolute or relative, is that of the store that a command without one uses."""
+    file = sqlite_file(uri)
+    usual_file = sqlite_file(usual_uri())
+    if file is None or usual_file is None:
+        return uri == usual_uri()
+    return file.absolute() == usual_file.absolute()
 
 
 def _result(run: MlflowRun) -> str:

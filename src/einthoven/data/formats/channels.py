@@ -116,6 +116,20 @@ class LeadMap:
             yield lead
 
 
+class MissingLeadsError(UserError):
+    """A file lacks leads that are wanted and cannot be derived.
+
+    Attributes
+    ----------
+    leads : tuple of str
+        The missing leads.
+    """
+
+    def __init__(self, message: str, leads: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.leads = leads
+
+
 def lead_map(names: tuple[str, ...], want: tuple[str, ...], source: str) -> LeadMap:
     """Find the wanted leads among the signals of a file.
 
@@ -132,8 +146,10 @@ def lead_map(names: tuple[str, ...], want: tuple[str, ...], source: str) -> Lead
 
     Raises
     ------
+    MissingLeadsError
+        If a wanted lead is missing and cannot be derived.
     UserError
-        If a lead is named twice, or if a wanted lead is missing and cannot be derived.
+        If a lead is named twice.
 
     References
     ----------
@@ -142,6 +158,8 @@ def lead_map(names: tuple[str, ...], want: tuple[str, ...], source: str) -> Lead
     # The cached function does not get the name of the file, so that all files of one layout share an entry.
     try:
         return _lead_map(names, want)
+    except MissingLeadsError as error:
+        raise MissingLeadsError(f"{source}: {error}", error.leads) from None
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
 
@@ -192,7 +210,7 @@ def _lead_map(names: tuple[str, ...], want: tuple[str, ...]) -> LeadMap:
         else:
             missing.append(lead)
     if missing:
-        raise UserError(_missing_leads_message(missing, names, want))
+        raise MissingLeadsError(_missing_leads_message(missing, names, want), tuple(missing))
     matrix.setflags(write=False)
 
     notes = []

@@ -252,11 +252,11 @@ def _describe_changes(last_check: _SavedCheck | None, store: Store) -> tuple[str
         return ()
     when = ago(time.time() - last_check.time)
     if last_check.fingerprint == store.fingerprint:
-        return (f"The source files have not changed since they were checked {when}.",)
+        return (f"The files of the records have not changed since they were checked {when}.",)
     try:
         before = open_store(last_check.store)
     except UserError:
-        return (f"The source files have changed since they were checked {when}.",)
+        return (f"The files of the records have changed since they were checked {when}.",)
     added = int((~np.isin(store.digests, before.digests)).sum())
     removed = int((~np.isin(before.digests, store.digests)).sum())
     parts = []
@@ -266,7 +266,7 @@ def _describe_changes(last_check: _SavedCheck | None, store: Store) -> tuple[str
         parts.append(f"removed signals: {removed}")
     if not parts:
         parts.append("signals are the same, but labels, folds or rows are not")
-    return (f"The source files have changed since they were checked {when}: {', '.join(parts)}.",)
+    return (f"The files of the records have changed since they were checked {when}: {', '.join(parts)}.",)
 
 
 def _digest_file(file: Path) -> str:
