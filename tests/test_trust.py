@@ -157,6 +157,13 @@ def test_a_trusted_module_that_is_not_there_is_one_sentence() -> None:
         trust.find_target("gone_parts.Small", "model")
 
 
+def test_a_module_of_the_user_that_is_not_there_is_one_sentence() -> None:
+    typed = OmegaConf.create({"model": {"_target_": "gone_parts.Small"}})
+    with trust.trusting([]), pytest.raises(UserError, match=r"cannot be found .*PYTHONPATH\.$"):
+        trust_named(typed)
+        build(typed.model)
+
+
 def test_what_the_user_has_composed_is_trusted_by_its_name(outside: Path) -> None:
     typed = OmegaConf.create({"model": {"_target_": "own_parts.Small", "_partial_": True}, "schedule": {"a": "???"}})
     with trust.trusting([]):

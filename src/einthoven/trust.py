@@ -283,7 +283,7 @@ def _locate(name: str, part: _Part | None) -> Any:
     except Exception as error:
         # The code of a module can raise any exception when it is imported.
         advice = ""
-        if isinstance(error, ModuleNotFoundError) and is_trusted(path):
+        if isinstance(error, ModuleNotFoundError) and first != "einthoven":
             advice = "; expected its module in a folder of PYTHONPATH"
         raise UserError(f"{printable(name)}: cannot be found ({first_line(error)}){advice}.") from None
     return target
