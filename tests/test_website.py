@@ -79,6 +79,12 @@ def test_each_value_of_an_option_has_a_meaning() -> None:
     assert not silent
 
 
+def test_a_mean_and_its_spread_stay_in_one_line(pages: Path) -> None:
+    text = (pages / "results.md").read_text()
+    assert "0.9206\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.0003" in text
+    assert not re.search(r"\d ± \d", text)
+
+
 def test_a_link_to_a_function_leads_to_its_documentation() -> None:
     text = "[`models/mlp.py: DenseLayer`](../src/einthoven/models/mlp.py) and [the code](../src/einthoven/cli.py)"
     assert build.with_site_links(text, ROOT / "docs" / "math.md", Path("math.md")) == (

@@ -45,6 +45,10 @@ OTHER_PAGES = {
 OTHER_FILES = ["src/einthoven/data/sources/snomed.csv"]
 """Files outside of docs/ that pages link to. The site has them in files/."""
 
+SPREAD = re.compile(r"(?<=\d) ± (?=\d)")
+UNBROKEN_SPREAD = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
+"""No line of the site breaks inside of a mean with its spread, such as 0.92 ± 0.01."""
+
 LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")
 
 
@@ -87,7 +91,7 @@ def collect(pages: Path) -> None:
 
     for source in sorted(DOCS.rglob("*.md")):
         text = with_site_links(source.read_text(), source, source.relative_to(DOCS))
-        (pages / source.relative_to(DOCS)).write_text(text)
+        (pages / source.relative_to(DOCS)).write_text(SPREAD.sub(UNBROKEN_SPREAD, text))
     for name, place in OTHER_PAGES.items():
         (pages / place).write_text(with_site_links((ROOT / name).read_text(), ROOT / name, Path(place)))
     (pages / "decisions" / "index.md").write_text(list_of_decisions())
