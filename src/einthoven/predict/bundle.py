@@ -297,35 +297,11 @@ def _assemble(
     single_label = description["output"] == "softmax"
     calibration = description["calibration"]
 
-    familiarity = None
-    if description["familiarity"] is not None:
-        mean = tensors[f"{_FAMILIARITY}mean"].numpy()
-        whitening = tensors[f"{_FAMILIARITY}whitening"].float().numpy()
-        if not (np.isfinite(mean).all() and np.isfinite(whitening).all()):
-            raise UserError("familiarity has values that are not finite.")
-        familiarity = Familiarity(mean, whitening, np.array(description["familiarity"]["held"]))
-
-    ancestry = None
-    cuts: list[Cut] = []
-    if description.get("ancestry") is not None:
-        digests = {name: tensor.numpy() for name, tensor in with_prefix(tensors, _ANCESTRY).items()}
-        ancestry = Ancestry.from_arrays(digests)
-        if description["format"] < ALL_LISTS_FORMAT:
-            # An earlier version did not list them, but it wrote which generator the training records came from.
-            config = description["provenance"].get("config")
-            options = config if isinstance(config, dict) else {}
-            ancestry = replace(ancestry, generator=np.unique(fitted_records(options)))
-        cuts = [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
-
+    familiarity = _restore_familiarity(description, tensors)
+    ancestry, cuts = _restore_ancestry(description, tensors)
     groups = description.get("groups") or {}
-    members = []
-    if description.get("mean") is not None:
-        main_classes = len(next(iter(groups.values()), classes))
-        for number, entry in enumerate(description["mean"]["boosted_trees"]):
-            own_tensors = with_prefix(tensors, f"{PREFIX}{number}.")
-            arrays = {name: tensor.numpy() for name, tensor in own_tensors.items()}
-            members.append(restore_member(entry, arrays, input_format, main_classes, single_label))
-
+    main_classes = len(next(iter(groups.values()), classes))
+    members = _restore_members(description, tensors, input_format, main_classes, single_label)
     band = description["band"]
     # Bundles of earlier formats refuse no record, need all leads, and have one group of classes.
     refusal = description.get("refusal")
@@ -352,6 +328,50 @@ def _assemble(
         cuts=tuple(cuts),
         sha256=sha256,
     )
+
+
+def _restore_familiarity(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Familiarity | None:
+    """Return what the bundle knows about familiar records; None if it knows nothing."""
+    if description["familiarity"] is None:
+        return None
+    mean = tensors[f"{_FAMILIARITY}mean"].numpy()
+    whitening = tensors[f"{_FAMILIARITY}whitening"].float().numpy()
+    if not (np.isfinite(mean).all() and np.isfinite(whitening).all()):
+        raise UserError("familiarity has values that are not finite.")
+    return Familiarity(mean, whitening, np.array(description["familiarity"]["held"]))
+
+
+def _restore_ancestry(
+    description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> tuple[Ancestry | None, list[Cut]]:
+    """Return the records that the model has seen, None if they are not listed, and how their store cut them."""
+    if description.get("ancestry") is None:
+        return None, []
+    digests = {name: tensor.numpy() for name, tensor in with_prefix(tensors, _ANCESTRY).items()}
+    ancestry = Ancestry.from_arrays(digests)
+    if description["format"] < ALL_LISTS_FORMAT:
+        # An earlier version did not list them, but it wrote which generator the training records came from.
+        config = description["provenance"].get("config")
+        options = config if isinstance(config, dict) else {}
+        ancestry = replace(ancestry, generator=np.unique(fitted_records(options)))
+    return ancestry, [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
+
+
+def _restore_members(
+    description: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    input_format: InputFormat,
+    main_classes: int,
+    single_label: bool,
+) -> list[TreeMember]:
+    """Return the models that answer together with the network. They predict the first `main_classes` classes."""
+    members = []
+    if description.get("mean") is not None:
+        for number, entry in enumerate(description["mean"]["boosted_trees"]):
+            own_tensors = with_prefix(tensors, f"{PREFIX}{number}.")
+            arrays = {name: tensor.numpy() for name, tensor in own_tensors.items()}
+            members.append(restore_member(entry, arrays, input_format, main_classes, single_label))
+    return members
 
 
 def _as_json(threshold: float | tuple[float, ...]) -> float | list[float]:

@@ -23,6 +23,9 @@ SLOWEST_RATE = 0.9
 SHORTEST_RECORD = 0.5
 """A record needs at least this share of the model's record length if the model was trained on padded records."""
 
+_LOST_SAMPLES = 1.5
+"""A record may be shorter by so many samples: resampling can lose one."""
+
 MOST_INVALID = 0.5
 """From this share of invalid samples on, a record is refused: the model would read mostly zeros."""
 
@@ -150,8 +153,7 @@ def prepare(
         )
     seconds = record.signal.shape[1] / record.fs
     shortest = input_format.seconds * (SHORTEST_RECORD if input_format.pads else 1.0)
-    tolerance = 1.5 / input_format.fs  # resampling can lose one sample
-    if seconds < shortest - tolerance:
+    if seconds < shortest - _LOST_SAMPLES / input_format.fs:
         raise UserError(f"{name}: the record is {seconds:.4g} s long; this model needs at least {shortest:g} s.")
 
     # The same steps as in a store, so that the model reads the same µV as in training.
@@ -178,15 +180,6 @@ def prepare(
         source=name,
     )
 
-    cautions = list(record.cautions)
-    if input_format.seconds - seconds > tolerance:
-        cautions.append(f"{seconds:.4g} s long: the {input_format.seconds:g} s that the model reads end in 0 mV")
-    if invalid.any():
-        gaps = [lead for lead, row in zip(input_format.leads, invalid, strict=True) if row.any()]
-        cautions.append(f"{int(invalid.sum())} samples of {' '.join(gaps)} are invalid: the model reads 0 mV there")
-    if clipped.any():
-        cautions.append(f"{int(clipped.sum())} samples beyond 32.767 mV are clipped to that value")
-
     # A store may have either version of an ambiguous record.
     digests = {window_digest for version in versions for window_digest in _digests(version, input_format, cuts)}
     first_seconds = {first_second(version, input_format.fs) for version in versions} if cuts else set()
@@ -195,10 +188,29 @@ def prepare(
         name,
         signal_of_windows,
         windows.start_s,
-        tuple(cautions),
+        _cautions(record, input_format, seconds, invalid, clipped),
         np.array(sorted(digests), "S16"),
         np.array(sorted(first_seconds), "S16"),
     )
+
+
+def _cautions(
+    record: Record,
+    input_format: InputFormat,
+    seconds: float,
+    invalid: NDArray[np.bool_],
+    clipped: NDArray[np.bool_],
+) -> tuple[str, ...]:
+    """Return the cautions of a record, and those of its conversion: its length, and invalid and clipped samples."""
+    cautions = list(record.cautions)
+    if input_format.seconds - seconds > _LOST_SAMPLES / input_format.fs:
+        cautions.append(f"{seconds:.4g} s long: the {input_format.seconds:g} s that the model reads end in 0 mV")
+    if invalid.any():
+        gaps = [lead for lead, row in zip(input_format.leads, invalid, strict=True) if row.any()]
+        cautions.append(f"{int(invalid.sum())} samples of {' '.join(gaps)} are invalid: the model reads 0 mV there")
+    if clipped.any():
+        cautions.append(f"{int(clipped.sum())} samples beyond 32.767 mV are clipped to that value")
+    return tuple(cautions)
 
 
 def _is_ambiguous(microvolts: NDArray[np.float64]) -> bool:

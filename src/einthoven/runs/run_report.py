@@ -87,8 +87,8 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
         by=f"einthoven {einthoven.__version__} on {datetime.now(UTC):%Y-%m-%d}",
     )
     write_text(output, page)
-    shown = ", ".join(run.name for run in reported)
-    return f"Wrote {output} ({len(page.encode()) / 1e6:.1f} MB). It shows {shown}."
+    names_of_runs = ", ".join(run.name for run in reported)
+    return f"Wrote {output} ({len(page.encode()) / 1e6:.1f} MB). It shows {names_of_runs}."
 
 
 def store_of(names: Sequence[str]) -> str:

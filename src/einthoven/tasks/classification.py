@@ -170,10 +170,8 @@ class Classification:
                 sentences.append(f"{join_names(names)} {verb} for {quantity} of the {records}")
         if len(always) + len(never) == len(classes):
             raise UserError(f"nothing can be learned: {', and '.join(sentences)}; expected a class with both values.")
-        return [
-            f"{sentence}. The training cannot learn such a class, and the macro averages leave it out."
-            for sentence in sentences
-        ]
+        consequence = "The training cannot learn such a class, and the macro averages leave it out."
+        return [f"{sentence}. {consequence}" for sentence in sentences]
 
     def fit(self, y: Tensor) -> Classification:
         """Return the task with the prior of the training labels (n, K), or (n, K + S) with targets."""
