@@ -112,6 +112,21 @@ def test_the_list_of_runs_opens_when_the_server_answers(
     assert "--log-level warning" in Server.words
 
 
+def test_ctrl_c_ends_the_page_without_an_error(
+    port: int, uri: str, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = Server.wait
+
+    def interrupted(server: Server) -> None:
+        waits(server)
+        monkeypatch.setattr(Server, "wait", waits)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "wait", interrupted)
+    ui.main([f"uri={uri}", f"port={port}"])
+    assert Server.environment["MLFLOW_BACKEND_STORE_URI"] == uri
+
+
 def test_the_page_shows_the_store_of_the_variable(
     port: int, uri: str, opened: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,11 @@ def test_a_run_a_bundle_and_both(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     assert find_model(run, "a") == ModelFolder("a", None, run)
+    with pytest.raises(UserError, match=r"a run without a bundle; einthoven evaluate run=.* makes one\.$"):
+        find_bundle(run)
+    (run / "tracking").mkdir()
+    with pytest.raises(UserError, match=r"not ended, .* einthoven train resume=.*run continues it\.$"):
+        find_bundle(run)
     shutil.copytree(SYNTHETIC_BUNDLE, run / "bundle")
     assert find_model(run, "a") == ModelFolder("a", run / "bundle", run)
     assert find_model(run / "bundle", "a") == ModelFolder("a", run / "bundle", None)

@@ -71,6 +71,8 @@ def main(arguments: list[str]) -> None:
         {
             **os.environ,
             "MLFLOW_BACKEND_STORE_URI": uri,
+            # Without this, the server prints that it uses the other address.
+            "MLFLOW_REGISTRY_STORE_URI": uri,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             # Its warnings are about its own packages.
@@ -83,7 +85,11 @@ def main(arguments: list[str]) -> None:
             print("\n".join(lines), flush=True)
             if options["browser"] == "true" and _has_browser():
                 webbrowser.open(first_page)
-        server.wait()
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            # This is how the page is stopped, and no error.
+            return
     # A negative code is that of a signal: the user has ended the server.
     if server.returncode > 0:
         raise UserError(f"the MLflow server ended with code {server.returncode}; is port={port} taken?")

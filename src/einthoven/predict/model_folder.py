@@ -15,6 +15,7 @@ from einthoven.files import read_file
 from einthoven.predict.bundle import DESCRIPTION
 from einthoven.predict.delineator import DESCRIPTION as DELINEATOR
 from einthoven.predict.sealed_folder import previous_folder
+from einthoven.tracking.concluded import is_concluded
 
 _PACKAGED = Path(__file__).parent / "bundles"
 
@@ -154,6 +155,11 @@ def find_bundle(path: str | Path, source: str | None = None) -> Path:
     if model.bundle is not None:
         return model.bundle
     refuse_without_bundle(folder, model.source)
+    if (folder / "tracking").exists() and not is_concluded(folder):
+        raise UserError(
+            f"{model.source}: the training has not ended, so that there is no bundle yet; if it was interrupted, "
+            f"{command('train', option('resume', folder))} continues it."
+        )
     raise UserError(f"{model.source}: a run without a bundle; {command('evaluate', option('run', folder))} makes one.")
 
 

@@ -41,7 +41,7 @@ FILES = {
     "figures/": "the figures as pictures",
     "metrics.json": "the result in a sentence, and the final metrics with the ends of their 95 % intervals (`…_low`)",
     "history.csv": "each metric over the steps of the training",
-    "predictions/": "one line for each row of a split (a record may have several), with labels and predictions",
+    "predictions/": "one line for each row of a split (a record may have several): labels, uncalibrated predictions",
     "config.yaml": "all options of the run",
     "dataset.json": "which records were used: hash of the content, number of records and patients, folds, classes",
     "environment.json": "versions of Python and of packages, device, number of threads, hash of the source",

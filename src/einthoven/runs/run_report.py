@@ -87,7 +87,8 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
         by=f"einthoven {einthoven.__version__} on {datetime.now(UTC):%Y-%m-%d}",
     )
     write_text(output, page)
-    names_of_runs = ", ".join(run.name for run in reported)
+    # Runs may have the same name.
+    names_of_runs = ", ".join(f"{run.info.run_name} ({run.info.run_id[:8]})" for run in shown_runs)
     return f"Wrote {output} ({len(page.encode()) / 1e6:.1f} MB). It shows {names_of_runs}."
 
 

@@ -23,6 +23,9 @@ from einthoven.tracking.usual_store import origin_of_store
 Q = 0.05
 """Largest adjusted p-value of a difference."""
 
+_TERMINAL_COLUMNS = tuple(name for name in COLUMNS if name != "over trainings")
+"""Columns that fit a terminal of 80 characters. The page has all of them."""
+
 
 def write_significance(names: list[str], uri: str, output: Path) -> str:
     """Compare models by their runs, print the table of differences, and write a page.
@@ -88,14 +91,18 @@ def write_significance(names: list[str], uri: str, output: Path) -> str:
     )
     write_text(output, page)
     size = f"{len(page.encode()) / 1e6:.1f} MB"
-    return f"Wrote {output} ({size}). It shows {len(judgements)} differences of {len(models)} models."
+    plural = "s" if len(judgements) > 1 else ""
+    return f"Wrote {output} ({size}). It shows {len(judgements)} difference{plural} of {len(models)} models."
 
 
 def _print(judgements: Sequence[Judgement], remarks: Sequence[str]) -> None:
     """Print the table of differences of each task."""
     for (task, reference), of_task in by_reference(judgements).items():
-        rows = [difference_cells(judgement) for judgement in of_task]
-        console.print(results_table(f"{task}: macro AUROC minus that of {reference}", list(COLUMNS), rows))
+        rows = []
+        for judgement in of_task:
+            cells = dict(zip(COLUMNS, difference_cells(judgement), strict=True))
+            rows.append([cells[name] for name in _TERMINAL_COLUMNS])
+        console.print(results_table(f"{task}: macro AUROC minus that of {reference}", list(_TERMINAL_COLUMNS), rows))
     for remark in remarks:
         say(remark)
 
