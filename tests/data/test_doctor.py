@@ -110,7 +110,7 @@ def test_spoilt_generated_records_are_found(clean: Float) -> None:
 def test_evidence_names_numbers_and_limits(clean: Float) -> None:
     finding = only(clean[0] * 1000.0)["unit"]
     assert finding.severity == "warning" and finding.value > finding.threshold == 20.0
-    assert "taken as µV" in finding.evidence and f"{finding.value:.3g} mV" in finding.evidence
+    assert "taken as µV" in finding.evidence and f"{finding.value:,.0f} mV" in finding.evidence
     finding = only(flat(clean[:1], "V3")[0])["flat"]
     assert finding.severity == "error" and finding.leads == ("V3",)
     assert finding.evidence == "V3 spans 0.000 mV in all; expected 0.02 mV at least"

@@ -71,6 +71,10 @@ def test_an_answer_without_a_lead(make_bundle: Callable[..., Any], tmp_path: Pat
     found = load_bundle(tmp_path / "bundle", without="V3").predict([without(whole, "V3")])
     assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
     assert any("V3 was not read" in caution for caution in found.cautions[0])
+    assert Predictor([bundle]).can_answer_without("V3") and not Predictor([bundle]).can_answer_without("V6")
+    # Only one lead may be missing.
+    both = make_bundle(missing_leads={"V3": V3, "V4": V3})
+    assert not Predictor([both], without="V4").can_answer_without("V3")
     # The loss is small, but its interval is not.
     with pytest.raises(UserError, match=r"--without V6: .* lower by 0.004 \(95 % -0.001 to 0.011\) .* one of V3"):
         Predictor([bundle], without="V6")

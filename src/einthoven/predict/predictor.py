@@ -182,7 +182,12 @@ class Predictor:
         return replace(prepared, refused=f"{prepared.source}: {reasons[0]}") if reasons else prepared
 
     def can_answer_without(self, lead: str) -> bool:
-        """Return whether this lead may be missing, because all bundles are known to be good without it."""
+        """Return whether this lead may be missing, because all bundles are known to be good without it.
+
+        Only one lead may be missing.
+        """
+        if self.without is not None:
+            return False
         known = [bundle.missing_leads.get(lead) for bundle in self.bundles]
         return all(missing is not None and missing.is_allowed for missing in known)
 

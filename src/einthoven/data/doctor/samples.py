@@ -135,7 +135,7 @@ def check_unit(block: Block) -> Findings:
         )
         converted = amplitude * factor
         hint = f"; taken as {unit} it would be {converted:.2g} mV" if low <= converted <= high else ""
-        shown = f"{amplitude:,.0f}" if amplitude >= 1000 else f"{amplitude:.3g}"
-        evidence = f"median amplitude of the leads {shown} mV; expected {low:g} to {high:g} mV{hint}"
+        number = f"{amplitude:,.0f}" if amplitude >= 1000 else f"{amplitude:.3g}"
+        evidence = f"median amplitude of the leads {number} mV; expected {low:g} to {high:g} mV{hint}"
         passed_limit = high if amplitude > high else low
         yield int(row), Finding("unit", "warning", (), amplitude, passed_limit, evidence)
