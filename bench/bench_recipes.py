@@ -17,7 +17,7 @@ Other options:
     --table            train nothing, and print the table of the records that have predictions
     --against NAME     recipe that the others are compared with (default: default)
     --mean A+B ...     rows for the mean probabilities of recipes; A@0+A@1 for those of two seeds of a recipe
-    --options          say in the table which options a recipe has beside those of --against
+    --options          print the options that a recipe has beside those of --against, in the place of the Brier score
     --csv FILE         write all figures, also the differences of each class with their intervals
     --figure FILE      draw the differences
 

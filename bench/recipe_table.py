@@ -95,19 +95,23 @@ def print_tables(
     by_recipe : mapping
         Their differences to the reference (`differences`).
     options : mapping of str to str, optional
-        Options of each recipe, for a column of their own.
+        Options of each recipe, for a column in the place of the Brier score.
     """
     ordered = _best_first(judged, reference, by_recipe)
     names = ["recipe", "macro AUROC", f"difference to {reference.name} (95 %, patients)", "Brier", "minutes"]
     if options is not None:
+        # A table of six columns would be too wide for a page.
+        names.remove("Brier")
         names.insert(1, "options")
     _print_header(names)
     for recipe in ordered:
         cells = [_shown(recipe), _mean_and_spread(records, recipe)]
         cells.append(str(by_recipe[recipe.name]["macro"]) if recipe.name in by_recipe else "")
-        cells += [f"{_brier(records, recipe):.4f}", f"{recipe.minutes:.1f}"]
-        if options is not None:
+        if options is None:
+            cells.append(f"{_brier(records, recipe):.4f}")
+        else:
             cells.insert(1, options.get(recipe.name, ""))
+        cells.append(f"{recipe.minutes:.1f}")
         print(f"| {' | '.join(cells)} |")
 
     print(f"\nAUROC of each class. Bold: the interval of the difference to {reference.name} does not contain 0.")
