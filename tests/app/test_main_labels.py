@@ -34,6 +34,13 @@ def test_without_a_label_at_its_threshold_the_most_probable_one_is_shown() -> No
     assert rule_in_words(answered) == "has a probability of 20 % or more and reaches its threshold"
 
 
+def test_the_printed_percentage_counts() -> None:
+    answered = prediction({"f1": ["MI", "NORM", "AFIB"]}, MI=0.194, NORM=0.6, SR=0.9, AFIB=0.196)
+    assert names(main_labels(answered, GROUPS)) == [("NORM", True), ("AFIB", True)], "19.6 % is printed as 20 %"
+    without_points = prediction({}, MI=0.494, NORM=0.495, SR=0.2, AFIB=0.1)
+    assert names(main_labels(without_points, GROUPS)) == [("NORM", True)]
+
+
 def test_without_operating_points_one_half_is_the_threshold() -> None:
     answered = prediction({}, MI=0.5, NORM=0.4, SR=0.9, AFIB=0.2)
     assert names(main_labels(answered, GROUPS)) == [("MI", True), ("SR", True)]
@@ -45,7 +52,8 @@ def test_without_operating_points_one_half_is_the_threshold() -> None:
     [
         (1.0, "very likely"),
         (0.9, "very likely"),
-        (0.89, "likely"),
+        (0.896, "very likely"),
+        (0.894, "likely"),
         (0.5, "possible"),
         (0.2, "unlikely"),
         (0.0, "very unlikely"),

@@ -59,7 +59,8 @@ def test_an_answer_stands_first_and_its_tables_follow(page: Page, record: Path) 
 
     # The answer in words is in the first screen, and the status says it.
     first = page.locator(".main-label").first
-    assert CLASSES[ranked[0]] in first.inner_text() and f"{100 * p[ranked[0]]:.0f} %" in first.inner_text()
+    expect(first).to_contain_text(CLASSES[ranked[0]])
+    expect(first).to_contain_text(f"{100 * p[ranked[0]]:.0f} %")
     box = page.locator("#vitals").bounding_box()
     assert box is not None and box["y"] + box["height"] < 900
     expect(page.locator("#status")).to_contain_text(CLASSES[ranked[0]])
@@ -80,7 +81,11 @@ def test_an_answer_stands_first_and_its_tables_follow(page: Page, record: Path) 
     # A long recording: a click on a window shows its page.
     assert page.locator("#timeline .cell").count() == 3 * len(p)
     page.locator("#timeline .cell").nth(2).click()
-    expect(page.locator("#from")).to_have_text("20.0")
+    expect(page.locator("#from")).to_have_text("0:20")
+    expect(page.locator("#print-scale")).to_contain_text("From 0:20 to 0:30 of 30 s.")
+    page.get_by_role("button", name="10 s earlier").click()
+    expect(page.locator("#from")).to_have_text("0:10")
+    expect(page.locator("#main-labels")).to_contain_text("Each percentage is the mean of 3 parts of the recording.")
 
     # What an answer rests on is colour behind the same trace, and a share of each lead.
     trace = page.locator(".trace[data-lead=V5]").get_attribute("d")
@@ -106,7 +111,8 @@ def test_every_sample_is_drawn(page: Page, record: Path) -> None:
 
 def test_files_are_dropped_and_what_they_do_not_say_is_asked_for(page: Page, record: Path) -> None:
     drop(page, record / "r.csv")
-    expect(page.locator("#error")).to_contain_text("in the field “Sampling frequency”")
+    expect(page.locator("#fs")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#error")).to_contain_text("expected a value in the field “Sampling frequency”")
     assert not page.locator("#result").is_visible()
     assert page.evaluate("document.activeElement.id") == "fs"
     page.get_by_label("Sampling frequency in hertz").fill("500")
@@ -114,6 +120,9 @@ def test_files_are_dropped_and_what_they_do_not_say_is_asked_for(page: Page, rec
     page.get_by_role("button", name="Read the file again").click()
     expect(page.locator("#name")).to_have_text("r.csv")
     expect(page.locator("#error")).to_be_empty()
+    choose(page, record / "r.hea", record / "r.dat")
+    expect(page.locator("#name")).to_have_text("r.hea")
+    assert not page.locator("#metadata").is_visible(), "a form that this file does not need"
 
 
 def test_a_record_in_another_unit_gets_no_answer(page: Page, record: Path, tmp_path: Path) -> None:
@@ -124,7 +133,7 @@ def test_a_record_in_another_unit_gets_no_answer(page: Page, record: Path, tmp_p
     page.get_by_label("Unit of the values").select_option("millivolt (mV)")
     page.get_by_role("button", name="Read the file again").click()
     expect(page.locator("#refusal")).to_contain_text(
-        "No answer. microvolts: not answered, because the unit cannot be right"
+        "No answer. The unit cannot be right: amplitudes of another unit. Choose the right unit above"
     )
     assert "Amplitudes of another unit" in page.locator("#warnings").inner_text()
     for hidden in ("#answer", "#probabilities", "#measured", "#ecg"):
@@ -133,6 +142,15 @@ def test_a_record_in_another_unit_gets_no_answer(page: Page, record: Path, tmp_p
     page.get_by_role("button", name="Read the file again").click()
     expect(page.locator("#answer")).to_be_visible()
     assert not page.locator("#refusal").is_visible()
+
+    # The form cannot change a unit that the file states.
+    names = ",".join(f"{lead} (mV)" for lead in LEADS)
+    times = np.arange(len(microvolts)) / 500
+    table = np.column_stack([times, microvolts])
+    np.savetxt(tmp_path / "stated.csv", table, "%.3f", ",", header=f"time,{names}", comments="")
+    choose(page, tmp_path / "stated.csv")
+    expect(page.locator("#refusal")).to_contain_text("The file states this unit: correct it in the file.")
+    assert not page.locator("#metadata").is_visible()
 
 
 def test_a_record_with_exchanged_electrodes_is_shown_without_an_answer(
@@ -146,7 +164,12 @@ def test_a_record_with_exchanged_electrodes_is_shown_without_an_answer(
     page.get_by_label("Sampling frequency in hertz").fill("500")
     page.get_by_label("Unit of the values").select_option("millivolt (mV)")
     page.get_by_role("button", name="Read the file again").click()
-    expect(page.locator("#refusal")).to_contain_text("the position of the electrodes cannot be right")
+    expect(page.locator("#refusal")).to_have_text(
+        re.compile(
+            "^No answer. The position of the electrodes cannot be right: [a-z ]+ exchanged. Check the electrodes"
+        )
+    )
+    expect(page.get_by_role("alert")).to_contain_text("No answer for arms.csv. The position")
     assert page.locator("#ecg").is_visible() and not page.locator("#answer").is_visible()
 
 
@@ -215,6 +238,103 @@ def test_an_answer_without_its_explanation_stays(page: Page) -> None:
     assert page.locator("#answer").is_visible() and page.locator("#explained").input_value() == "-"
     page.select_option("#explained", "NORM")
     expect(page.locator("#label")).to_have_text(CLASSES["NORM"])
+
+
+def test_a_busy_server_changes_nothing_and_can_be_asked_again(page: Page, record: Path) -> None:
+    def be_busy(route: Route) -> None:
+        route.fulfill(status=503, json={"error": "10 records are being answered for; try again in 2 s."})
+
+    # A new record: the page says why there is no answer, and asks again.
+    page.route("**/answer?*", be_busy)
+    choose(page, record / "r.hea", record / "r.dat")
+    expect(page.get_by_role("alert")).to_contain_text("10 records are being answered for")
+    page.unroute("**/answer?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#name")).to_have_text("r.hea")
+    assert not page.get_by_role("button", name="Try again").is_visible()
+
+    # Another label, and another part of the recording: the answer stays, and the controls show what the page shows.
+    answer = page.locator("#main-labels").inner_text()
+    page.route("**/answer?*", be_busy)
+    page.get_by_role("button", name="10 s later").click()
+    change = page.locator("#change-text")
+    expect(change).to_have_text("The page has not changed. 10 records are being answered for; try again in 2 s.")
+    expect(page.locator("#from")).to_have_text("0:00")
+    page.select_option("#explained", "MI")
+    expect(page.locator("#explained")).to_have_value("-")
+    assert page.locator("#main-labels").inner_text() == answer and page.locator("#answer").is_visible()
+    assert page.locator("#view").is_visible() and page.locator("#error").inner_text() == ""
+    page.unroute("**/answer?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#label")).to_have_text(CLASSES["MI"])
+    expect(change).to_be_empty()
+    assert page.evaluate("document.activeElement.id") == "explained"
+
+
+def test_a_screen_reader_finds_names_in_the_order_of_the_page(page: Page, record: Path) -> None:
+    choose(page, record / "r.hea", record / "r.dat")
+    expect(page.locator("#name")).to_have_text("r.hea")
+    expect(page.locator("body")).to_match_aria_snapshot(
+        """
+        - banner:
+          - heading "einthoven" [level=1]
+          - paragraph:
+            - strong: Not for diagnosis.
+        - main:
+          - button "Open an ECG. Drop the files of one record here, or choose them:"
+          - status: /Answer for r.hea/
+          - alert
+          - article:
+            - heading "r.hea" [level=2]
+            - region "Answer":
+              - heading "Answer" [level=3]
+            - region "Measurements and patient":
+              - term: Heart rate
+              - definition: /per minute/
+            - region "ECG":
+              - region "Probabilities over time":
+                - img /Probabilities of 3 parts.*NORM/
+              - button "10 s earlier"
+              - button "10 s later"
+              - slider /Page from/
+              - combobox "Leads"
+              - combobox "Height of 1 mV"
+              - combobox "Colour the reasons for"
+              - button "Smaller ECG"
+              - button "Larger ECG"
+              - button "Fit the ECG to the window"
+              - button "True size"
+              - button "Calipers"
+              - button "Print or PDF"
+              - status
+              - region "ECG paper":
+                - img "ECG of r.hea, from 0:00 on, all and a rhythm strip"
+            - region "All probabilities":
+              - paragraph:
+                - combobox "Threshold with"
+              - table "All probabilities":
+                - rowgroup:
+                  - row:
+                    - columnheader "Label"
+                    - columnheader /Probability/
+                    - columnheader /May be/
+                - rowgroup
+            - region "All measurements":
+              - table "All measurements"
+            - region "Faults of the recording":
+              - table "Faults of the recording"
+          - region "The model":
+            - heading "The model" [level=2]
+        - contentinfo
+        """
+    )
+    # Each control has a name, and no cell of a table is left without a word where others have one.
+    nameless = page.evaluate(
+        """[...document.querySelectorAll('button, input, select')]
+            .filter((node) => !node.labels?.length && !node.getAttribute('aria-label') && !node.textContent.trim())
+            .map((node) => node.outerHTML)"""
+    )
+    assert nameless == []
 
 
 def test_the_rule_is_stated_if_no_label_stands_out(page: Page) -> None:
@@ -327,6 +447,29 @@ def test_printed_squares_have_five_millimetres(page: Page) -> None:
     # The measurement finds a print that is not true to scale.
     smaller, _ = squares_of_print(page, scale=0.9)
     assert np.median(smaller) == pytest.approx(4.5, abs=0.05)
+
+
+def test_a_long_answer_leaves_room_for_the_ecg_on_the_first_sheet(page: Page) -> None:
+    def answer_with_much_text(route: Route) -> None:
+        response = route.fetch()
+        content = response.json()
+        first = content["main"][0]
+        content["main"] = [{**first, "name": name, "stands_out": True} for name in list(CLASSES)[:4]]
+        content["cautions"] = ["10 samples of V1 are invalid: the model reads 0 mV there"] * 2
+        content["patient"] = {"age": 71, "sex": "male"}
+        content["measurements"]["notes"] = ["measured in the first 300 s of 1800 s"]
+        for name in ("heart_rate", "pr", "qrs", "qtc_fridericia"):
+            content["measurements"][name]["notes"] = [
+                "QRS of 134 ms is part of QT",
+                "above 450 ms, the upper limit of men",
+            ]
+        route.fulfill(response=response, json=content)
+
+    page.route("**/answer?*", answer_with_much_text)
+    page.get_by_role("button", name="Show a generated ECG").click()
+    expect(page.locator("#answer")).to_be_visible()
+    sizes, _ = squares_of_print(page)
+    assert sizes == pytest.approx([5.0] * (54 + 26), abs=0.05)
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from einthoven.app.main_labels import main_labels, rule_in_words
+from einthoven.app.usual import with_remarks
 from einthoven.app.words import groups_in_words
 from einthoven.data.doctor import CODES, Finding, examine_record
 from einthoven.data.formats.reading import SUFFIXES_WITHOUT_METADATA
@@ -48,6 +49,11 @@ NEVER_ANSWERED = {
 }
 """Findings of the doctor with which no record is answered, whatever its bundle refuses -> what cannot be right."""
 
+HELP_WITH_ELECTRODES = (
+    "Check the electrodes and the names of the leads, and record the ECG again. If the heart is on the right, "
+    "einthoven predict --no-doctor answers."
+)
+
 
 class RefusedError(UserError):
     """A record was read and gets no answer.
@@ -56,7 +62,8 @@ class RefusedError(UserError):
     ----------
     reason : str
     record : dict
-        What the page shows of the record.
+        What the page shows of the record. Its ``why`` is the reason in short, without what was measured, and its
+        ``help`` what the user can do.
     """
 
     def __init__(self, reason: str, record: Mapping[str, Any]) -> None:
@@ -79,7 +86,12 @@ def describe_model(predictor: Predictor) -> dict[str, Any]:
         "attribution": predictor.attribution,
         "classes": list(predictor.classes),
         "groups": groups_in_words(predictor.groups),
-        "reads": {"leads": list(input_format.leads), "fs": input_format.fs, "seconds": input_format.seconds},
+        "reads": {
+            "leads": list(input_format.leads),
+            "fs": input_format.fs,
+            "seconds": input_format.seconds,
+            "aggregate": input_format.aggregate,
+        },
         "models": models,
         "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},
         "suffixes_without_metadata": list(SUFFIXES_WITHOUT_METADATA),
@@ -132,7 +144,8 @@ def answer(
         record, prepared = predictor.read(file, **reading, option_style=FIELDS)
     except UserError as error:
         # The temporary folder means nothing to the user of the page.
-        raise UserError(str(error).replace(f"{folder}/", "")) from None
+        text = str(error).replace(f"{folder}/", "")
+        raise UserError(text.replace("… in the field", "a value in the field")) from None
 
     seconds = record.signal.shape[1] / record.fs
     start_s = min(max(start_s, 0.0), max(seconds - PAGE_SECONDS, 0.0))
@@ -151,7 +164,9 @@ def answer(
         # An amplitude of another unit cannot be drawn at the scale of the paper.
         has_unit = all(finding.code != "unit" for finding in findings)
         signal = signal_of_page(record, start_s) if has_unit else None
-        raise RefusedError(reason, {**content, "start_s": start_s, "signal": signal})
+        why = _in_short(reason, record.source, findings)
+        help_text = HELP_WITH_ELECTRODES if "electrodes cannot be right" in why else ""
+        raise RefusedError(reason, {**content, "start_s": start_s, "signal": signal, "why": why, "help": help_text})
 
     prediction = to_json(answered, 0, predictor)
     explanation = None
@@ -168,7 +183,7 @@ def answer(
     return {
         **prediction,
         **content,
-        "measurements": measurements_to_json(measurements),
+        "measurements": with_remarks(measurements_to_json(measurements), content["patient"]["age"]),
         "main": main_labels(prediction, predictor.groups),
         "main_rule": rule_in_words(prediction),
         "start_s": start_s,
@@ -184,6 +199,14 @@ def _why_never(record: Record, findings: Sequence[Finding]) -> str | None:
             cause = NEVER_ANSWERED[finding.code]
             return f"{record.source}: not answered, because {cause} cannot be right: {describe(finding)}."
     return None
+
+
+def _in_short(reason: str, source: str, findings: Sequence[Finding]) -> str:
+    """Return why a record gets no answer, without its name and without what the doctor measured."""
+    short = reason.removeprefix(f"{source}: ").removeprefix("not answered, because ")
+    for finding in findings:
+        short = short.replace(describe(finding), CODES[finding.code])
+    return short[:1].upper() + short[1:]
 
 
 def signal_of_page(record: Record, start_s: float) -> dict[str, Any]:

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 RULE = "f1"
 """A label at or above the threshold of this operating point stands out."""
 
-LEAST = 0.2
+LEAST_PERCENT = 20
 """A label with a lower probability does not stand out. The threshold of a rare label can be far below it."""
 
-EVEN = 0.5
+EVEN_PERCENT = 50
 """Without operating points, a label with at least this probability stands out."""
 
 LIKELIHOODS = (
-    (0.9, "very likely"),
-    (0.66, "likely"),
-    (0.33, "possible"),
-    (0.1, "unlikely"),
-    (0.0, "very unlikely"),
+    (90, "very likely"),
+    (66, "likely"),
+    (33, "possible"),
+    (10, "unlikely"),
+    (0, "very unlikely"),
 )
-"""Smallest probability -> words. The bounds are those of the IPCC (Mastrandrea et al., "Guidance note for lead authors
-of the IPCC fifth assessment report on consistent treatment of uncertainties", 2010)."""
+"""Smallest probability in percent -> words. The bounds are those of the IPCC (Mastrandrea et al., "Guidance note for
+lead authors of the IPCC fifth assessment report on consistent treatment of uncertainties", 2010)."""
+
+
+def whole_percent(probability: float) -> int:
+    """Return a probability in percent, rounded as the page prints it (`percent` in ``static/dom.js``).
+
+    What is printed counts: a probability of 19.6 % is printed as 20 %, and is one of at least 20 %.
+    """
+    return math.floor(100 * probability + 0.5)
 
 
 def likelihood(probability: float) -> str:
     """Return a probability in words."""
-    return next(words for bound, words in LIKELIHOODS if probability >= bound)
+    return next(words for bound, words in LIKELIHOODS if whole_percent(probability) >= bound)
 
 
 def rule_in_words(prediction: Mapping[str, Any]) -> str:
     """Return what is true of a label that stands out, as the end of a sentence."""
     if RULE in prediction["positive"]:
-        return f"has a probability of {100 * LEAST:.0f} % or more and reaches its threshold"
-    return f"has a probability of {100 * EVEN:.0f} % or more"
+        return f"has a probability of {LEAST_PERCENT} % or more and reaches its threshold"
+    return f"has a probability of {EVEN_PERCENT} % or more"
 
 
 def main_labels(prediction: Mapping[str, Any], groups: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -76,7 +85,7 @@ def main_labels(prediction: Mapping[str, Any], groups: Mapping[str, Mapping[str,
 
 
 def _stands_out(prediction: Mapping[str, Any], name: str) -> bool:
-    probability = prediction["probabilities"][name]
+    percent = whole_percent(prediction["probabilities"][name])
     if RULE in prediction["positive"]:
-        return probability >= LEAST and name in prediction["positive"][RULE]
-    return bool(probability >= EVEN)
+        return percent >= LEAST_PERCENT and name in prediction["positive"][RULE]
+    return percent >= EVEN_PERCENT

@@ -22,7 +22,7 @@ THRESHOLD_RULE = "f1"
 """A class at or above the threshold of this operating point is shown."""
 
 READABLE = 0.2
-"""A class of the set with at least this probability is shown, too."""
+"""A class of the set with at least this probability is shown, too. The printed probability counts, with two digits."""
 
 Groups = Mapping[str, Mapping[str, str]]
 """`Predictor.groups`: name of a group -> class -> what it means."""
@@ -93,7 +93,7 @@ def _main_ones(answer: Mapping[str, Any], group: str, meanings: Mapping[str, str
     in_set = set(answer["set"])
     names = []
     for name in ranked_names:
-        is_readable = name in in_set and answer["probabilities"][name] >= READABLE
+        is_readable = name in in_set and round(answer["probabilities"][name], 2) >= READABLE
         if name in positive_names or is_readable:
             names.append(name)
     texts = [f"{_probability(answer, name)} {meanings[name]}".rstrip() for name in names]

@@ -1,20 +1,22 @@
 /** What is shown first: warnings, the answer in words, and the measurements that a doctor looks for. */
 
-import { at, capitalized, element, in_words, percent, percent_range, rounded } from "/dom.js";
+import { at, capitalized, duration, element, in_words, percent, percent_range, rounded } from "/dom.js";
 
 const SEVERE = ["warning", "error"];
 const NOTE = "Very likely: 90 % or more. Likely: 66 % or more. Possible: 33 % or more. "
   + "The percentage says how many of 100 records with this value have the label.";
 
-/** Show everything that stands above the ECG. `record` is an answer, or a record without one. */
-export function show_first(record, about, refusal = "") {
+/** Show everything that stands above the ECG. `record` is an answer, or a record without one, with `why` and `help`. */
+export function show_first(record, about) {
+  const is_refused = "why" in record;
   at("name").textContent = record.name;
   show_warnings(record);
-  at("refusal").hidden = !refusal;
-  at("refusal").textContent = refusal ? `No answer. ${refusal}` : "";
-  at("answer").hidden = Boolean(refusal);
-  at("answer-notice").textContent = refusal ? "" : about.notice;
-  if (!refusal) show_main_labels(record, about);
+  at("refusal").hidden = !is_refused;
+  at("refusal").replaceChildren();
+  if (is_refused) at("refusal").append(element("strong", "No answer."), ` ${record.why} ${record.help}`.trimEnd());
+  at("answer").hidden = is_refused;
+  at("answer-notice").textContent = is_refused ? "" : about.notice;
+  if (!is_refused) show_main_labels(record, about);
   show_vitals(record);
 }
 
@@ -45,22 +47,32 @@ function show_warnings(record) {
 function show_main_labels(record, about) {
   const [first_group, ...others] = Object.keys(about.groups);
   const nodes = [];
+  const parts = record.windows.length;
   if (!record.main[0].stands_out) nodes.push(element("p", `No label ${record.main_rule}. The most probable one:`));
   for (const label of record.main.filter(({ group }) => group === first_group)) {
     const interval = label.interval ? `, 95 % interval ${percent_range(label.interval)}` : "";
     nodes.push(element("p", [
       element("strong", in_words(label.name, about.groups[label.group][label.name])),
-      element("span", `${percent(label.probability)}, ${label.likelihood}${interval}`, { class: "sure" }),
+      element("span", unbroken(`${percent(label.probability)}, ${label.likelihood}${interval}`), { class: "sure" }),
     ], { class: "main-label" }));
   }
   for (const group of others) {
     const labels = record.main.filter((label) => label.group === group);
-    const texts = labels.map(({ name, probability }) => `${in_words(name, about.groups[group][name])} ${percent(probability)}`);
+    const texts = labels.map(({ name, probability }) => unbroken(`${in_words(name, about.groups[group][name])} ${percent(probability)}`));
     const words = texts.length ? texts.join("; ") : `none ${record.main_rule}`;
-    nodes.push(element("p", [element("strong", `${capitalized(group)}: `), words], { class: "other-labels" }));
+    nodes.push(element("p", [element("strong", `${capitalized(group)}: `), unbroken(words)], { class: "other-labels" }));
+  }
+  if (parts > 1) {
+    const words = about.reads.aggregate === "max" ? "the largest" : "the mean";
+    nodes.push(element("p", `Each percentage is ${words} of ${parts} parts of the recording. A short episode may not be seen in it: look at the probabilities over the recording.`));
   }
   at("main-labels").replaceChildren(...nodes);
   at("answer-note").textContent = NOTE;
+}
+
+/** A text in which no line ends between a number and its percent sign. */
+function unbroken(text) {
+  return text.replaceAll(" %", "\u00a0%");
 }
 
 function show_vitals(record) {
@@ -75,11 +87,12 @@ function show_vitals(record) {
   const { age, sex } = record.patient;
   if (age !== null) entries.push(["Age", `${age} years`, ""]);
   if (sex !== null) entries.push(["Sex", sex, ""]);
-  entries.push(["Recording", `${Number(record.seconds.toPrecision(4))} s at ${record.fs} Hz`, ""]);
+  entries.push(["Recording", `${duration(record.seconds)} at ${record.fs} Hz`, ""]);
   at("vitals").replaceChildren(...entries.map(([name, value, remark]) => {
     const content = remark ? [value, element("small", remark)] : [value];
     return element("div", [element("dt", name), element("dd", content)]);
   }));
+  at("vitals-note").textContent = (found?.notes ?? []).map((note) => `${capitalized(note)}.`).join(" ");
 }
 
 function vital(name, measurement, unit) {

@@ -1,6 +1,7 @@
 /** Elements, SVG elements and numbers as text. */
 
 const SVG = "http://www.w3.org/2000/svg";
+const HIDDEN = { "aria-hidden": "true" };
 
 export const at = (id) => document.getElementById(id);
 
@@ -53,6 +54,21 @@ export function percent_range([low, high]) {
   return from === to ? to : `${from.replace(" %", "")} to ${to}`;
 }
 
+/** A duration in words, such as "10 s" or "30 min". */
+export function duration(seconds) {
+  if (seconds < 120) return `${Number(seconds.toPrecision(4))} s`;
+  const whole = Math.round(seconds);
+  const parts = [[Math.floor(whole / 3600), "h"], [Math.floor(whole / 60) % 60, "min"], [whole % 60, "s"]];
+  return parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`).join(" ");
+}
+
+/** A time in a recording, such as "0:20" or "12:05.5" (minutes and seconds). */
+export function clock(seconds) {
+  const tenths = Math.round(10 * seconds);
+  const rest = (tenths % 600) / 10;
+  return `${Math.floor(tenths / 600)}:${rest < 10 ? "0" : ""}${rest}`;
+}
+
 /** A text with a capital letter at its beginning. */
 export function capitalized(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
@@ -64,18 +80,21 @@ export function in_words(name, meaning) {
   return `${capitalized(meaning)} (${name})`;
 }
 
-/** Fill a table. A heading is [words, explanation]. On a narrow screen, the words stand before each cell. */
+/**
+ * Fill a table. A heading is [words, explanation, is_picture]. On a narrow screen, the words stand before each cell. A
+ * screen reader leaves out a column of pictures: another column has their numbers.
+ */
 export function fill_table(table, headings, rows) {
-  const head = headings.map(([words, explanation]) => {
+  const head = headings.map(([words, explanation, is_picture]) => {
     const content = explanation ? [words, element("small", explanation)] : [words];
-    return element("th", content, { scope: "col", role: "columnheader" });
+    return element("th", content, { scope: "col", role: "columnheader", ...(is_picture ? HIDDEN : {}) });
   });
   const body = rows.map(({ cells, kind = "", group = "" }) => {
     if (group) {
       const cell = element("th", group, { colspan: headings.length, scope: "rowgroup", role: "rowheader", class: "group" });
       return element("tr", cell, { role: "row", class: "group" });
     }
-    return element("tr", cells.map((content, k) => cell_of(content, headings[k][0], k)), { role: "row", class: kind });
+    return element("tr", cells.map((content, k) => cell_of(content, headings[k], k)), { role: "row", class: kind });
   });
   table.replaceChildren(
     element("thead", element("tr", head, { role: "row" }), { role: "rowgroup" }),
@@ -83,9 +102,9 @@ export function fill_table(table, headings, rows) {
   );
 }
 
-function cell_of(content, heading, column) {
+function cell_of(content, [heading, , is_picture], column) {
   const is_empty = content === "" || content === null;
-  const attributes = { "data-heading": heading, class: is_empty ? "empty" : "" };
+  const attributes = { "data-heading": heading, class: is_empty ? "empty" : "", ...(is_picture ? HIDDEN : {}) };
   if (column === 0) return element("th", content ?? "", { ...attributes, scope: "row", role: "rowheader" });
   return element("td", content ?? "", { ...attributes, role: "cell" });
 }

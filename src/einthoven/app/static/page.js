@@ -2,17 +2,20 @@
 
 import { answer_sentence, show_first } from "/answer.js";
 import { Calipers } from "/calipers.js";
-import { at, element, in_words } from "/dom.js";
-import { draw_paper, views_of } from "/paper.js";
+import { at, clock, duration, element, in_words } from "/dom.js";
+import { PAGE_SECONDS, draw_paper, views_of } from "/paper.js";
 import { Scale } from "/scale.js";
 import { meaning_of, show_about, show_findings, show_labels, show_measurements, show_shares } from "/tables.js";
-import { show_timeline } from "/timeline.js";
+import { show_start, show_timeline } from "/timeline.js";
 
 // The record that the page shows. `explained` is the label whose colour is shown: "" for the most probable, null for none.
 const chosen = { files: [], example: null, explained: null };
 let about = null; // description of the model, from /about
 let record = null; // the record on the page: an answer, or a record without one
 let requests = 0; // number of the last request: an answer to an earlier request is not shown
+let retry = null; // asks again for what a request did not bring
+
+const STATUS_OF_REFUSAL = 422; // the record itself is the reason: asking again would change nothing
 
 // Fields of the form that messages name.
 const FIELDS = [["fs", "Sampling frequency"], ["units", "Unit of the values"], ["leads", "Names of the leads"]];
@@ -35,6 +38,26 @@ function show_error(text, is_shown = true) {
   at("error").classList.toggle("spoken", !is_shown);
 }
 
+/** Say that a change of the page did not happen, beside the controls. The answer stays. */
+function show_failed_change(text) {
+  at("explained").value = record.explained ? record.explained.label : "-";
+  at("start").value = record.start_s;
+  show_start(record.start_s);
+  chosen.explained = record.explained ? record.explained.label : null;
+  show_status("");
+  at("change").classList.add("shown");
+  at("change-text").textContent = `The page has not changed. ${text}`;
+  at("change-again").hidden = false;
+}
+
+function hide_failed_change() {
+  const had_focus = document.activeElement === at("change-again");
+  at("change").classList.remove("shown");
+  at("change-text").textContent = "";
+  at("change-again").hidden = true;
+  if (had_focus) at("explained").focus();
+}
+
 /** Ask for the page from `start` s on. The focus moves to the answer if the record is new. */
 async function ask(start = 0, is_new = true) {
   if (!chosen.files.length && chosen.example === null) return;
@@ -48,6 +71,7 @@ async function ask(start = 0, is_new = true) {
     if (!at("metadata").hidden) ["fs", "units", "leads"].forEach((name) => query.set(name, at(name).value.trim()));
   }
   const number = ++requests;
+  at("again").hidden = true;
   const size = chosen.files.reduce((sum, file) => sum + file.size, 0);
   if (size > about.limits.megabytes * 1e6) {
     at("result").hidden = true;
@@ -55,14 +79,22 @@ async function ask(start = 0, is_new = true) {
     return;
   }
   const name = chosen.example === null ? chosen.files[0].name : "a generated ECG";
-  show_status(`Reading ${name} …`);
-  const { is_answer, content } = await reply_to(query, new Blob(chosen.files));
+  show_status(`Reading ${name} …`, is_new);
+  const explained = chosen.explained;
+  const { status, content } = await reply_to(query, new Blob(chosen.files));
   if (number !== requests) return;
+  retry = () => {
+    chosen.explained = explained;
+    ask(start, is_new);
+  };
   try {
-    if (is_answer) {
+    if (status === 200) {
       show_answer(content, is_new);
+    } else if (!is_new && !content.record) {
+      show_failed_change(content.error);
     } else {
       show_refusal(content);
+      at("again").hidden = status === STATUS_OF_REFUSAL;
     }
   } catch (error) {
     at("result").hidden = true;
@@ -71,33 +103,34 @@ async function ask(start = 0, is_new = true) {
   }
 }
 
-/** The content of the reply to a request. If there is none, its `error` says why. */
+/** The status and the content of the reply to a request. If there is no content, its `error` says why. */
 async function reply_to(query, body) {
   let response = null;
   try {
     const headers = { "Content-Type": "application/octet-stream" };
     response = await fetch(`/answer?${query}`, { method: "POST", body, headers });
-    return { is_answer: response.ok, content: await response.json() };
+    return { status: response.status, content: await response.json() };
   } catch (error) {
     const sentence = error instanceof SyntaxError
       ? `No answer: a fault of einthoven app (status ${response.status}).`
       : "No answer: is einthoven app still running, and can the file be read?";
-    return { is_answer: false, content: { error: sentence } };
+    return { status: null, content: { error: sentence } };
   }
 }
 
-/** Whether the files may not state their sampling frequency, unit and leads. */
-function may_lack_metadata() {
-  const names = chosen.files.map((file) => file.name.toLowerCase());
-  if (names.some((name) => name.endsWith(".hea"))) return false;
-  return names.some((name) => about.suffixes_without_metadata.some((suffix) => name.endsWith(suffix)));
-}
-
+/** The form for values that a file may lack is shown only when a file lacks one. */
 function choose_files(files) {
   if (!files.length) return;
   Object.assign(chosen, { files: [...files], example: null, explained: null });
-  at("metadata").hidden = !may_lack_metadata();
+  show_form([]);
   ask();
+}
+
+/** Show the form, with the focus in the first of some fields. Without a field, hide it. */
+function show_form(names) {
+  at("metadata").hidden = !names.length;
+  for (const [name] of FIELDS) at(name).setAttribute("aria-invalid", names.includes(name));
+  if (names.length) at(names[0]).focus();
 }
 
 // ------------------------------------------------------------------ the answer
@@ -119,14 +152,20 @@ function show_answer(answer, is_new) {
   show_record();
   show_timeline(answer, about, (start) => ask(start, false));
   show_status(is_new ? answer_sentence(answer, about) : page_sentence(answer), false);
-  if (is_new) at("name").focus();
+  if (is_new) go_to_answer();
+}
+
+/** Move the focus to the answer, and scroll to its beginning if the window does not show all of it. */
+function go_to_answer() {
+  at("name").focus();
+  if (at("summary").getBoundingClientRect().bottom > window.innerHeight) at("name").scrollIntoView();
 }
 
 function page_sentence(answer) {
   const colour = answer.explained
     ? `Colour: what the answer ${in_words(answer.explained.label, meaning_of(answer.explained.label, about))} rests on.`
     : at("colour-note").textContent;
-  return `${answer.name}, from ${answer.start_s.toFixed(1)} s on. ${colour}`.trim();
+  return `${answer.name}, from ${clock(answer.start_s)} on. ${colour}`.trim();
 }
 
 /** Show why there is no answer, and the ECG if it was read. */
@@ -137,29 +176,34 @@ function show_refusal(content) {
   if (!content.record) {
     // The message may name fields of the form.
     const fields = FIELDS.filter(([, words]) => content.error.includes(words));
-    if (fields.length) {
-      at("metadata").hidden = false;
-      at(fields[0][0]).focus();
-    }
+    if (fields.length) show_form(fields.map(([name]) => name));
     return;
   }
   open_result(content.record);
   const has_wrong_unit = content.record.findings.some(({ code }) => code === "unit");
-  const advice = has_wrong_unit && !at("metadata").hidden ? " Choose the right unit above, and read the file again." : "";
-  show_first(content.record, about, content.error + advice);
+  if (has_wrong_unit) record.help = help_with_unit();
+  show_first(record, about);
   at("course").hidden = true;
   at("saliency").hidden = true;
   at("colour-note").textContent = "";
   at("explained").replaceChildren(element("option", "nothing", { value: "-" }));
   show_record();
-  show_error(`No answer for ${content.record.name}: ${content.error}`, false);
-  at("name").focus();
+  show_error(`No answer for ${record.name}. ${record.why} ${record.help}`, false);
+  go_to_answer();
+}
+
+/** What a user can do about a unit that cannot be right. A unit that the file states can be changed only there. */
+function help_with_unit() {
+  if (at("metadata").hidden || !at("units").value) return "The file states this unit: correct it in the file.";
+  return "Choose the right unit above, and read the file again.";
 }
 
 /** Prepare the page for a record. Without an answer, it has no probabilities and no measurements. */
 function open_result(content) {
   record = content;
   const has_answer = "probabilities" in record;
+  hide_failed_change();
+  for (const [name] of FIELDS) at(name).removeAttribute("aria-invalid");
   document.body.classList.add("answered");
   at("result").hidden = false;
   at("probabilities").hidden = !has_answer;
@@ -182,12 +226,14 @@ function show_record() {
 
 function draw() {
   const view = at("view").selectedOptions[0];
-  const title = `ECG of ${record.name}: ${view.textContent}, ${record.signal.leads.join(", ")}`;
+  const title = `ECG of ${record.name}, from ${clock(record.start_s)} on, ${view.textContent}`;
   const colour = record.explained ? { fs: record.explained.fs, levels: record.explained.levels } : null;
   const drawn = draw_paper(record.signal, colour, view.value, Number(at("gain").value), title);
   const box = element("div", drawn.svg, { class: "page" });
   at("paper").replaceChildren(box);
-  at("print-scale").textContent = `${drawn.speed} mm/s, ${drawn.gain} mm/mV, ${record.fs} Hz, if printed at 100 %: `
+  const end = Math.min(record.start_s + PAGE_SECONDS, record.seconds);
+  const part = record.seconds > PAGE_SECONDS ? `From ${clock(record.start_s)} to ${clock(end)} of ${duration(record.seconds)}. ` : "";
+  at("print-scale").textContent = `${part}${drawn.speed} mm/s, ${drawn.gain} mm/mV, ${record.fs} Hz, if printed at 100 %: `
     + "then the bar is 50 mm long.";
   scale.apply(drawn);
   calipers.lay_over(drawn, box);
@@ -200,9 +246,17 @@ at("ask").addEventListener("submit", (event) => { event.preventDefault(); ask();
 at("example").addEventListener("click", () => {
   Object.assign(chosen, { files: [], example: (chosen.example ?? -1) + 1, explained: null });
   at("files").value = "";
-  at("metadata").hidden = true;
+  show_form([]);
   ask();
 });
+// Without this, a file that was changed on the disk could not be chosen again.
+at("files").addEventListener("click", () => {
+  const before = at("files").files;
+  at("files").value = "";
+  at("files").addEventListener("cancel", () => { at("files").files = before; }, { once: true });
+});
+at("again").addEventListener("click", () => retry());
+at("change-again").addEventListener("click", () => retry());
 at("explained").addEventListener("change", (event) => {
   chosen.explained = event.target.value === "-" ? null : event.target.value;
   ask(record.start_s, false);
@@ -212,7 +266,10 @@ at("gain").addEventListener("change", draw);
 at("print").addEventListener("click", () => window.print());
 at("rule").addEventListener("change", () => show_labels(record, about));
 at("all").addEventListener("click", () => show_labels(record, about, true));
-at("start").addEventListener("input", (event) => { at("from").textContent = Number(event.target.value).toFixed(1); });
+at("start").addEventListener("input", (event) => show_start(Number(event.target.value)));
+for (const [id, seconds] of [["earlier", -PAGE_SECONDS], ["later", PAGE_SECONDS]]) {
+  at(id).addEventListener("click", () => ask(Math.max(record.start_s + seconds, 0), false));
+}
 at("start").addEventListener("change", (event) => ask(event.target.value, false));
 document.addEventListener("dragover", (event) => { event.preventDefault(); at("drop").classList.add("over"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) at("drop").classList.remove("over"); });

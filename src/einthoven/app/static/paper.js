@@ -15,7 +15,7 @@ const ROWS_6X2 = [["I", "V1"], ["II", "V2"], ["III", "V3"], ["aVR", "V4"], ["aVL
 
 /** The views that a record can have: [value, words]. */
 export function views_of(leads) {
-  const views = leads.length <= STRIPS ? [["all", "all leads"]] : [["all", "all, and a rhythm strip"], ["6x2", "all, 5 s of each"]];
+  const views = leads.length <= STRIPS ? [["all", "all leads"]] : [["all", "all and a rhythm strip"], ["6x2", "all, 5 s of each"]];
   return [...views, ...leads.map((lead) => [lead, `lead ${lead} alone`])];
 }
 

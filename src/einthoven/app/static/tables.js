@@ -24,8 +24,8 @@ export function rule_in_words(rule) {
 export function show_labels(answer, about, all = false) {
   const rule = at("rule").value;
   const has_sets = answer.alpha !== null;
-  const headings = [["Label", ""], ["Probability", "in brackets its 95 % interval"], ["From 0 to 100 %", "band: interval; mark: threshold"]];
-  if (has_sets) headings.push(["Possible", "set that contains most true labels"]);
+  const headings = [["Label", ""], ["Probability", "in brackets its 95 % interval"], ["From 0 to 100 %", "band: interval; mark: threshold", true]];
+  if (has_sets) headings.push(["May be", "set that contains most true labels"]);
   if (rule) {
     headings.push(["Yes or no", "yes from the threshold on"], ["Threshold", ""]);
     headings.push(["Sensitivity", "share of true labels that get a yes"], ["Specificity", "share of the others that get a no"]);
@@ -53,14 +53,17 @@ function label_row(answer, about, name, meaning, rule, has_sets) {
   const point = rule ? about.points[name]?.[rule] : undefined;
   const has_threshold = point !== undefined && point.threshold !== null;
   const is_positive = Boolean(rule) && answer.positive[rule].includes(name);
+  // Where both would be printed alike, one more digit says why the answer is "no".
+  const is_close = has_threshold && !is_positive && percent(p) === percent(point.threshold);
+  const printed = is_close ? percent_with_tenths : percent;
   const cells = [
     in_words(name, meaning),
-    percent(p) + (interval ? ` (${percent_range(interval)})` : ""),
+    printed(p) + (interval ? ` (${percent_range(interval)})` : ""),
     bar(p, interval, has_threshold ? point.threshold : null),
   ];
-  if (has_sets) cells.push(answer.set.includes(name) ? "yes" : "");
+  if (has_sets) cells.push(answer.set.includes(name) ? "yes" : "no");
   if (rule && has_threshold) {
-    cells.push(is_positive ? "yes" : "no", percent(point.threshold), percent(point.sensitivity), percent(point.specificity));
+    cells.push(is_positive ? "yes" : "no", printed(point.threshold), percent(point.sensitivity), percent(point.specificity));
   } else if (rule) {
     cells.push("", "none", "", "");
   }
@@ -71,12 +74,16 @@ function show_label_note(answer, has_sets) {
   const sentences = [];
   if (has_sets) {
     const share = Math.round(answer.alpha * 100);
-    sentences.push(`Possible: in each group, these labels together miss at most ${share} % of the true labels, as a mean over records like those of the calibration.`);
+    sentences.push(`May be: in each group, these labels together miss at most ${share} % of the true labels, as a mean over records like those of the calibration.`);
   }
   if (answer.familiar !== null) {
     sentences.push(`${percent(answer.familiar)} of the calibration records are as unlike the training data as this record.`);
   }
   at("set-note").textContent = sentences.join(" ");
+}
+
+function percent_with_tenths(p) {
+  return `${(100 * p).toFixed(1)} %`;
 }
 
 /** Probability as a line from 0 to 1, its interval as a band, the threshold as a mark. The cell before has the number. */
@@ -107,7 +114,7 @@ export function show_measurements(found) {
   }
   const headings = [["Measurement", ""], ["Value", "median over the beats"], ["Spread", "between the beats"], ["Remark", ""]];
   fill_table(at("measurements"), headings, rows);
-  at("measurement-notes").textContent = ["ST level: 60 ms after the J point", ...found.notes].map((note) => `${note}.`).join(" ");
+  at("measurement-notes").textContent = ["ST level: 60 ms after the J point", ...found.notes].map((note) => `${capitalized(note)}.`).join(" ");
 }
 
 function measurement_cells(name, measurement, digits) {
@@ -156,7 +163,6 @@ export function meaning_of(name, about) {
 // ------------------------------------------------------------------ the model
 
 export function show_about(about) {
-  at("notice").textContent = about.notice;
   at("limits").textContent = `At most ${about.limits.megabytes} MB and ${about.limits.seconds} s for a record.`;
   const lines = Object.entries(about.groups).map(([group, meanings]) => [
     `Answers: ${group}`, Object.entries(meanings).map(([name, meaning]) => in_words(name, meaning)).join(", "),

@@ -1,6 +1,6 @@
 /** The probabilities of each window of a long recording. */
 
-import { at, percent, svg_element, svg_text } from "/dom.js";
+import { at, clock, percent, percent_range, svg_element, svg_text } from "/dom.js";
 import { PAGE_SECONDS } from "/paper.js";
 import { ranked } from "/tables.js";
 
@@ -29,7 +29,7 @@ export function show_timeline(answer, about, open) {
       const cell = svg_element("rect", {
         x: x(start), y: k * LINE_HEIGHT + 1, width: Math.max(x(end) - x(start) - 0.5, 0.5), height: LINE_HEIGHT - 2,
         class: "cell", "fill-opacity": (0.06 + 0.94 * p).toFixed(3),
-      }, `${name} ${percent(p)}, from ${start.toFixed(1)} s`);
+      }, `${name} ${percent(p)}, from ${clock(start)}`);
       cell.addEventListener("click", () => open(start));
       parts.push(cell);
     });
@@ -38,8 +38,7 @@ export function show_timeline(answer, about, open) {
   // The axis has at most ten labels.
   const step = STEPS.find((candidate) => seconds / candidate <= 10) || seconds / 10;
   for (let time = 0; time <= seconds; time += step) {
-    const label = time >= 120 && step % 60 === 0 ? `${time / 60} min` : `${time} s`;
-    parts.push(svg_text(label, { x: x(time), y: height - 6, "font-size": 11, class: "axis-label" }));
+    parts.push(svg_text(clock(time), { x: x(time), y: height - 6, "font-size": 11, class: "axis-label" }));
   }
 
   // A frame around the page that is shown.
@@ -52,6 +51,19 @@ export function show_timeline(answer, about, open) {
   box.setAttribute("width", width);
   box.setAttribute("height", height);
   box.replaceChildren(...parts);
+  box.setAttribute("aria-label", `Probabilities of ${windows.length} parts: ${names.map((name) => range_of(name, windows)).join(", ")}`);
   Object.assign(at("start"), { max: Math.max(seconds - PAGE_SECONDS, 0), step: "any", value: answer.start_s });
-  at("from").textContent = answer.start_s.toFixed(1);
+  show_start(answer.start_s);
+}
+
+/** The smallest and the largest probability of a label, in words. */
+function range_of(name, windows) {
+  const values = windows.map((window) => window.probabilities[name]);
+  return `${name} ${percent_range([Math.min(...values), Math.max(...values)])}`;
+}
+
+/** Say where the page begins that the slider stands for. */
+export function show_start(seconds) {
+  at("from").textContent = clock(seconds);
+  at("start").setAttribute("aria-valuetext", clock(seconds));
 }
