@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 
 SMALL = ("trainer.epochs=1", "model=mlp", "model.width=8", "model.depth=1")
 TINY = ("data.records=300", *SMALL)
-FILES = 11
+FILES = 101
 FEW, MANY = 2, 6  # runs of the two sweeps
 
 Seconds = tuple[float, float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from einthoven import machine
-from einthoven.machine import free_memory, limit_threads, usable_cores
+from einthoven.machine import free_memory, import_large, limit_threads, usable_cores
 
 GIB = 2**30
 
@@ -161,3 +162,16 @@ def test_an_older_c_library_gets_the_largest_threshold_that_it_accepts(monkeypat
         monkeypatch.delenv(name, raising=False)
     machine.keep_freed_memory()
     assert library.options == {machine._TRIM_THRESHOLD: 2**30, machine._MAP_THRESHOLD: 2**25}
+
+
+def test_an_import_leaves_the_garbage_collector_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large_part.py").write_text("import gc\nwas_enabled = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import_large("large_part")
+    assert not sys.modules.pop("large_part").was_enabled
+    assert gc.isenabled()
+
+    (tmp_path / "broken_part.py").write_text("1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        import_large("broken_part")
+    assert gc.isenabled()

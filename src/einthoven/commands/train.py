@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.files import seen_from_here
-from einthoven.machine import keep_freed_memory, limit_threads
+from einthoven.machine import import_large, keep_freed_memory, limit_threads
 from einthoven.runs.settings import read_settings
 from einthoven.terminal.display import after_first_line, say_if_any, warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
@@ -67,6 +67,7 @@ def main(arguments: list[str]) -> int:
                 say_if_any(origin_of_store(config.tracking.uri))
             # Refuse a wrong value before this import, which takes seconds.
             read_settings(config)
+            import_large("einthoven.runs.train_one")
             from einthoven.runs.train_one import train_one, train_together
 
             limit_threads()

@@ -122,12 +122,12 @@ def resample(signal: NDArray[Float], fs: float, target: float) -> NDArray[Float]
     UserError
         As in `rate_ratio`.
     """
-    from scipy.signal import resample_poly
-
     samples = signal.shape[-1]
     up, down = rate_ratio(fs, target, samples)
     if up == down or samples == 0:
         return signal
+
+    from scipy.signal import resample_poly
 
     invalid = ~np.isfinite(signal)
     filled = fill_gaps(signal)

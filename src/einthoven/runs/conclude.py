@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from einthoven.predict.export import Pipeline, write_program
 from einthoven.predict.model_folder import BUNDLE
 from einthoven.runs.bundle import write_bundle
 from einthoven.runs.calibrate import calibrate
-from einthoven.runs.figures import pictures, principal_components
+from einthoven.runs.figures import Draw, pictures, principal_components, record_pictures
 from einthoven.runs.landscape import loss_landscape
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.plain_files import write_predictions
@@ -28,6 +29,9 @@ from einthoven.runs.trained_data import write_ancestry
 from einthoven.runs.validation import Validation
 from einthoven.terminal.display import say
 from einthoven.tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def _pipeline(run: NetworkParts) -> Pipeline:
@@ -83,11 +87,17 @@ def conclude(
     if not run.settings.tracking.artifacts:
         return metrics, predictions
 
-    # Pictures. They are written while the files and the model are.
-    draws = pictures(run, recorder.history, predictions, row_predictions, landscape, histograms)
-    with recorder.figures({name: draw() for name, draw in draws.items()}):
+    # Pictures. The first ones are written while the others are drawn, and all while the files and the model are logged.
+    training_pictures = pictures(run, recorder.history, predictions, landscape, histograms)
+    pictures_of_records = record_pictures(run, row_predictions)
+    with recorder.figures(_draw(training_pictures)), recorder.figures(_draw(pictures_of_records)):
         _log_files(run, recorder, tables, shares)
     return metrics, predictions
+
+
+def _draw(draws: Mapping[str, Draw]) -> dict[str, Figure]:
+    """Draw pictures by their names."""
+    return {name: draw() for name, draw in draws.items()}
 
 
 def _log_files(

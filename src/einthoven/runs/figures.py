@@ -56,18 +56,17 @@ def pictures(
     run: NetworkParts,
     history: figures.History,
     predictions: Mapping[str, Predictions],
-    row_predictions: Mapping[str, Predictions],
     landscape: Mapping[str, NDArray[Any]],
     histograms: Mapping[str, NDArray[Any]],
 ) -> dict[str, Draw]:
-    """Return the pictures of a training by their names.
+    """Return the pictures of a training and of its results by their names.
 
     Parameters
     ----------
     history : mapping of str to (steps, values)
         The logged metrics.
-    predictions, row_predictions : mapping of str to Predictions
-        Of the records of each split, and of its rows.
+    predictions : mapping of str to Predictions
+        Of the records of each split.
     landscape : mapping of str to ndarray
         The loss around the weights; empty if it was not measured.
     histograms : mapping of str to ndarray
@@ -85,15 +84,25 @@ def pictures(
         drawn["landscape"] = partial(landscape_figure, landscape)
     if "path/loss" in landscape:
         drawn["trajectory"] = partial(path_figure, landscape)
+    return drawn
 
-    # Records of the last split: test, or val if there is no test split.
-    if row_predictions:
-        split, of_rows = list(row_predictions.items())[-1]
-        drawn |= example_figures(run, split, of_rows)
-        drawn |= _attention_figure(run, split, of_rows)
-        drawn |= _positions_figure(run, split)
-        drawn |= reconstruction_figures(run, split)
-        drawn |= explanations(run, split, of_rows)
+
+def record_pictures(run: NetworkParts, row_predictions: Mapping[str, Predictions]) -> dict[str, Draw]:
+    """Return the pictures of records of the last split by their names: test, or val if there is no test split.
+
+    Parameters
+    ----------
+    row_predictions : mapping of str to Predictions
+        Of the rows of each split.
+    """
+    if not row_predictions:
+        return {}
+    split, of_rows = list(row_predictions.items())[-1]
+    drawn = example_figures(run, split, of_rows)
+    drawn |= _attention_figure(run, split, of_rows)
+    drawn |= _positions_figure(run, split)
+    drawn |= reconstruction_figures(run, split)
+    drawn |= explanations(run, split, of_rows)
     return drawn
 
 

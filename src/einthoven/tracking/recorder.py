@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError, store_reason
+from einthoven.machine import import_large
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import require_store
 from einthoven.tracking.artifact_address import beside_artifacts
@@ -185,6 +186,7 @@ class Recorder(RecordedModels):
         self._entries.put({"run": content})
         if self._is_offline:
             return
+        import_large("mlflow")
         from mlflow.exceptions import MlflowException
 
         try:

@@ -14,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from einthoven.errors import UserError, first_line
+from einthoven.machine import import_large
 from einthoven.tracking.database import check_database, explain_failure, folder_of_files, make_database, sqlite_file
 from einthoven.tracking.moved import check_place_of_files, follow_files
 from einthoven.tracking.runs_list import view_tag
@@ -105,6 +106,7 @@ def _absolute_address(uri: str, file: Path) -> str:
 
 def _open_file(uri: str, file: Path) -> MlflowClient:
     """Return a client of a SQLite file. Refuse a file whose tables are those of another version, or not complete."""
+    import_large("mlflow.store.tracking.sqlalchemy_store")
     from alembic.util import CommandError
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
