@@ -36,8 +36,8 @@ from einthoven.runs.run_data import Data
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.display import console
 
-HELD_OUT = 5
-"""Number of the draw that was looked at once, after the rules and their limits were written."""
+HELD_OUT = 6
+"""Number of the last draw that was looked at, after the rules and their limits were written."""
 
 POINTS = 20
 """Points of a series that is stored, at most."""

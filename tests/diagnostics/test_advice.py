@@ -375,6 +375,13 @@ def test_a_few_steps_of_fresh_weights_are_too_short_whatever_they_reach(limits: 
     assert advise(short, {**FACTS, "pretrained": True}, limits) == []
 
 
+def test_units_that_are_dead_from_the_start_are_no_weights_of_zero(limits: Limits) -> None:
+    silent = {"watch/act/variance/body": series(0.0, 10), "watch/act/dead/body": series(1.0, 10)}
+    dead_before = {**silent, "watch/act/dead/stem": series(0.8, 10)}
+    assert advice_on(silent, {"stages": STAGES}, limits)[0].rule == "broken_init"
+    assert advice_on(dead_before, {"stages": STAGES}, limits)[0].rule == "dead_units"
+
+
 def test_weights_that_start_at_zero_are_no_high_learning_rate(limits: Limits) -> None:
     with np.errstate(divide="ignore"):
         ratio = series(1.0 / np.arange(0, STEPS, 10), 10)  # of weights that have grown by k steps of one size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import numpy as np
 
 from einthoven.diagnostics.rules.base import (
@@ -86,6 +88,12 @@ def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None
     # The output for constant records is constant, too. That is not the fault of the weights.
     if facts.get("flat", {}).get("train", 0) == facts.get("records", {}).get("train"):
         return None
+    # Units that are dead from the start silence the stages behind them. `dead_units` names this cause.
+    if silent:
+        before_silence = takewhile(lambda stage: stage not in silent, facts.get("stages", ()))
+        dead = by_stage(history, "watch/act/dead")
+        if any(stage in dead and dead[stage][0] > limits.dead_share for stage in before_silence):
+            return None
     if silent or no_gradient:
         if silent:
             sentence = (
