@@ -351,6 +351,24 @@ def test_the_rule_is_stated_if_no_label_stands_out(page: Page) -> None:
     expect(page.locator("#status")).to_contain_text(f"n{rule}; the most probable one is")
 
 
+def test_a_probability_just_below_its_threshold_is_not_printed_like_it(page: Page) -> None:
+    threshold = load_bundle("synthetic").bundles[0].points["MI"]["f1"]["threshold"]
+    p = threshold - 0.0003
+
+    def answer_just_below(route: Route) -> None:
+        response = route.fetch()
+        content = response.json()
+        content["probabilities"]["MI"] = p
+        content["positive"]["f1"] = [name for name in content["positive"]["f1"] if name != "MI"]
+        route.fulfill(response=response, json=content)
+
+    page.route("**/answer?*", answer_just_below)
+    page.get_by_role("button", name="Show a generated ECG").click()
+    row = page.locator("#statements tr").filter(has_text=CLASSES["MI"])
+    printed, decision, limit = (row.locator("td").nth(column).inner_text() for column in (0, 3, 4))
+    assert decision == "no" and float(printed.split()[0]) < float(limit.split()[0])
+
+
 def test_both_ends_of_an_interval_have_the_same_limits(page: Page) -> None:
     intervals = [[0.001, 0.012], [0.001, 0.002], [0.12, 0.3], [0.9, 0.999]]
     found = page.evaluate("(intervals) => import('/dom.js').then((dom) => intervals.map(dom.percent_range))", intervals)

@@ -138,6 +138,9 @@ def test_of_many_statements_those_that_matter_are_shown_and_the_rest_is_counted(
     assert answer_rows(plain, groups)[-1] == Row("statements", shown)
     none = {**answer, "set": ["S9"], "positive": {}, "probabilities": {**probabilities, "S9": 0.15}}
     assert answer_rows(none, groups)[-1] == Row("statements", ["none stands out: 1 may be, 18 are less probable"])
+    # 0.196 is printed as 0.20, and is one of at least 0.2.
+    rounded = {**none, "probabilities": {**probabilities, "S9": 0.196}}
+    assert answer_rows(rounded, groups)[-1].texts[0] == "S9 0.20 meaning S9"
 
 
 def test_the_command_shows_the_groups(

@@ -53,9 +53,9 @@ function label_row(answer, about, name, meaning, rule, has_sets) {
   const point = rule ? about.points[name]?.[rule] : undefined;
   const has_threshold = point !== undefined && point.threshold !== null;
   const is_positive = Boolean(rule) && answer.positive[rule].includes(name);
-  // Where both would be printed alike, one more digit says why the answer is "no".
+  // Where both would be printed alike, more digits say why the answer is "no".
   const is_close = has_threshold && !is_positive && percent(p) === percent(point.threshold);
-  const printed = is_close ? percent_with_tenths : percent;
+  const printed = is_close ? percent_apart_from(p, point.threshold) : percent;
   const cells = [
     in_words(name, meaning),
     printed(p) + (interval ? ` (${percent_range(interval)})` : ""),
@@ -82,8 +82,10 @@ function show_label_note(answer, has_sets) {
   at("set-note").textContent = sentences.join(" ");
 }
 
-function percent_with_tenths(p) {
-  return `${(100 * p).toFixed(1)} %`;
+/** A function that prints probabilities in percent, with as many digits as two of them need to differ. */
+function percent_apart_from(p, other) {
+  const digits = [1, 2, 3].find((count) => (100 * p).toFixed(count) !== (100 * other).toFixed(count)) ?? 3;
+  return (value) => `${(100 * value).toFixed(digits)} %`;
 }
 
 /** Probability as a line from 0 to 1, its interval as a band, the threshold as a mark. The cell before has the number. */
