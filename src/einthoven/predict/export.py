@@ -21,7 +21,6 @@ from einthoven.evaluation.calibration import Isotonic, PriorShift, Temperature, 
 from einthoven.evaluation.metrics import FloatArray
 from einthoven.functional import outputs
 from einthoven.functional.windows import aggregate_windows, apply_to_windows
-from einthoven.machine import import_large
 from einthoven.predict.bundle import Bundle
 from einthoven.tracking import served
 
@@ -192,8 +191,6 @@ def write_program(
     notes : mapping of str to str, optional
         Contents of the extra file ``einthoven.json``.
     """
-    # torch imports its compiler to export a module.
-    import_large("torch._dynamo")
     n = torch.export.Dim("n", min=1)
     program = torch.export.export(module, (_example_input(leads, samples),), dynamic_shapes={"signal": {0: n}})
     program.example_inputs = None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from einthoven.build import build
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
@@ -125,7 +124,7 @@ def _check_memory(
         If the weights, their gradients and the moments of an optimizer do not fit.
     """
     try:
-        with torch.device("meta"), _WithoutRandomNumbers():
+        with torch.device("meta"):
             weights = sum(parameter.numel() for parameter in network(**options).parameters())
     except SIZE_ERRORS:
         # `build_model` reports this error.
@@ -136,15 +135,6 @@ def _check_memory(
             f"model: a network of {listed} has {weights:,} weights, and a training needs {needed >> 20:,} MiB for "
             f"them; {free_memory(device) >> 20:,} MiB are free. Expected smaller numbers."
         )
-
-
-class _WithoutRandomNumbers(TorchFunctionMode):
-    """Draw no weights: tensors of the device ``meta`` have no values. torch would load its compiler to draw them."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (Tensor.normal_, Tensor.uniform_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
 
 
 def _try_forward(model: Classifier, x: Tensor) -> None:

@@ -39,7 +39,6 @@ from einthoven.training import checkpoint
 from einthoven.training.evaluate import evaluate
 from einthoven.training.memory import MicroBatch, memory_for
 from einthoven.training.precision import choose_autocast, choose_device
-from einthoven.training.without_compiler import leave_compiler_out
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -218,7 +217,6 @@ class NetworkParts:
 
     def _build_optimizer(self) -> None:
         """Build optimizer and penalty for the weights that are trained."""
-        leave_compiler_out()
         self.optimizer: torch.optim.Optimizer = check_learns(build(self.config.optimizer)(self.model))
         layer_decay = self.settings.trainer.layer_decay
         if self.finetuning is not None and layer_decay != 1.0:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,38 +95,20 @@ def export(
         (data / "shape.json").write_text(json.dumps({"leads": len(leads), "samples": samples}))
         code = place / f"{_LOADER}.py"
         shutil.copyfile(served.__file__, code)
-        with _without_search_of_packages():
-            mlflow.pyfunc.save_model(
-                path,
-                loader_module=_LOADER,
-                data_path=str(data),
-                code_paths=[str(code)],
-                # The example is not the record of a patient.
-                input_example=np.zeros((1, len(leads), samples), dtype=np.float32),
-                signature=ModelSignature(
-                    inputs=Schema([TensorSpec(np.dtype(np.float32), (any_number, len(leads), samples))]),
-                    outputs=Schema([TensorSpec(np.dtype(np.float32), output_shape)]),
-                ),
-                pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
-                metadata={"classes": list(classes), "leads": list(leads), "fs": fs, "units": "mV"},
-            )
-
-
-@contextmanager
-def _without_search_of_packages() -> Iterator[None]:
-    """Let MLflow save a model without reading the file lists of all installed packages.
-
-    It compares the requirements with the installed versions, and looks for the module of each package first. That takes
-    half a second. It needs the modules only for packages without a version in their metadata, and ours have one.
-    """
-    from mlflow.utils import requirements_utils
-
-    modules = requirements_utils._MODULES_TO_PACKAGES
-    requirements_utils._MODULES_TO_PACKAGES = modules or {}  # type: ignore[assignment]  # MLflow begins with None
-    try:
-        yield
-    finally:
-        requirements_utils._MODULES_TO_PACKAGES = modules
+        mlflow.pyfunc.save_model(
+            path,
+            loader_module=_LOADER,
+            data_path=str(data),
+            code_paths=[str(code)],
+            # The example is not the record of a patient.
+            input_example=np.zeros((1, len(leads), samples), dtype=np.float32),
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(np.dtype(np.float32), (any_number, len(leads), samples))]),
+                outputs=Schema([TensorSpec(np.dtype(np.float32), output_shape)]),
+            ),
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
+            metadata={"classes": list(classes), "leads": list(leads), "fs": fs, "units": "mV"},
+        )
 
 
 def check_exported(path: Path) -> None:
