@@ -1,3 +1,3 @@
 """End-to-end 12-lead ECG classification, with the mathematics of the training in sight."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
