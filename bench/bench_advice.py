@@ -36,7 +36,7 @@ from einthoven.runs.run_data import Data
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.display import console
 
-HELD_OUT = 6
+HELD_OUT = 7
 """Number of the last draw that was looked at, after the rules and their limits were written."""
 
 POINTS = 20
