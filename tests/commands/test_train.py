@@ -423,7 +423,7 @@ def test_cross_validation_pools_predictions_that_were_out_of_fold(
     assert written.groupby("patient")["fold"].nunique().max() == 1
     for name in ("NORM", "MI"):
         auroc = roc_auc_score(written[f"{name}_label"], written[f"{name}_probability"])
-        assert f"{auroc:.4f} [" in printed
+        assert f"{auroc:.4f} (" in printed
 
 
 def test_weights_of_the_best_epoch_are_reported_where_asked_for(train: Callable[..., None], workplace: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_run_that_was_stopped_does_not_fit_a_model_again(
         train(
             *options,
             "mean_with=[small_boosting,small_forest]",
-            "tracking.experiment=stopped",
+            "tracking.experiment=stopped_members",
             "hydra.run.dir=together/stopped",
         )
     folder = workplace / "together" / "stopped"
@@ -176,7 +176,7 @@ def test_a_run_that_was_stopped_does_not_fit_a_model_again(
     evaluation = json.loads((folder / "mean" / "evaluation.json").read_text())
     assert [part["weight"] for part in evaluation["mean"]] == pytest.approx([1 / 3] * 3)
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    (found,) = client.search_runs([client.get_experiment_by_name("stopped").experiment_id])  # type: ignore[union-attr]
+    (found,) = client.search_runs([client.get_experiment_by_name("stopped_members").experiment_id])  # type: ignore[union-attr]
     assert "small_boosting and small_forest answer together" in found.data.tags["mlflow.note.content"]
     with pytest.raises(SystemExit):
         train("resume=together/stopped")
