@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from einthoven.data.store.splits import DeviceSplit
-from einthoven.runs.measured_signals import measure_signals
+from einthoven.runs.data.measured_signals import measure_signals
+from einthoven.runs.data.run_data import Data
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.run_data import Data
 
 FAST = ("data.records=800", "trainer.epochs=8", "tracking.experiment=bench", "tracking.run_name=bench")
 LONG = ("trainer.epochs=16",)

@@ -30,9 +30,10 @@ from einthoven.contracts import Predictions, TaskKind
 from einthoven.diagnostics.advice import advise as advice_on
 from einthoven.diagnostics.rules.base import History, Limits
 from einthoven.errors import UserError
-from einthoven.runs import advice, data_loading
+from einthoven.runs.data import data_loading
+from einthoven.runs.data.run_data import Data
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.run_data import Data
+from einthoven.runs.results import advice
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.display import console
 

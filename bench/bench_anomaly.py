@@ -24,8 +24,8 @@ from torch import Tensor
 
 from einthoven.contracts import Batch
 from einthoven.data.store.batches import evaluation_batches
+from einthoven.runs.network.pretraining import evaluate_pretext
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.pretraining import evaluate_pretext
 from einthoven.terminal.conf_folders import conf_folder
 
 

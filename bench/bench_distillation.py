@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from einthoven import cli
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.scores import calibration_error_per_class
-from einthoven.runs.finished import read_finished
+from einthoven.runs.network.finished import read_finished
 
 STUDENT = ("model.channels=[24,48,48]",)
 QUIET = ("tracking.offline=true", "tracking.artifacts=false", "diagnostics=none")

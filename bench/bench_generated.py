@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from einthoven.functional.delineation import Boundaries, delineate
 from einthoven.predict.delineator import Delineator, load_delineator
 from einthoven.report.ecg_paper import examples_figure
+from einthoven.runs.folder.trained_run import open_trained
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.pretraining_figures import training_windows
-from einthoven.runs.trained_run import open_trained
+from einthoven.runs.results.pretraining_figures import training_windows
 
 Float = NDArray[np.float64]
 

@@ -44,9 +44,9 @@ from torch.profiler import ProfilerActivity, profile
 from einthoven.contracts import Autocast, Batch
 from einthoven.errors import UserError
 from einthoven.runs import network_run
-from einthoven.runs.compiling import training_passes
+from einthoven.runs.network.compiling import training_passes
+from einthoven.runs.network.step_cost import first_batch
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.step_cost import first_batch
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.training.compiled import CompiledPasses
 from einthoven.training.guard import Guard

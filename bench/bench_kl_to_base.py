@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from einthoven import cli
 from einthoven.evaluation.metrics import macro_auroc
-from einthoven.runs.finished import read_finished
-from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.network.finished import read_finished
+from einthoven.runs.network.network_parts import NetworkParts
 
 SEEDS = (0, 1, 2)
 STRENGTHS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)

@@ -157,7 +157,7 @@ def draw(root: Path, target: Path) -> None:
 
     from einthoven.data.formats.reading import read_record
     from einthoven.report.label_page import LabelRow, Statement, Suspect, suspect_picture
-    from einthoven.runs.label_doctor import ATTRIBUTIONS
+    from einthoven.runs.folds.label_doctor import ATTRIBUTIONS
 
     records, y, p = read_predictions(root)
     table, codes, _ = read_codes(root)

@@ -47,7 +47,7 @@ from einthoven.data.store.batches import evaluation_batches
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.probes import fit_linear_probe
 from einthoven.models.encoder import embed
-from einthoven.runs.finished import read_finished
+from einthoven.runs.network.finished import read_finished
 from einthoven.runs.network_run import NetworkRun
 from einthoven.terminal.conf_folders import conf_folder
 

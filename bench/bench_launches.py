@@ -30,8 +30,8 @@ from bench_pretraining import assembled, batches
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from einthoven.models.convolution import TimeConvolution
+from einthoven.runs.network.step_cost import first_batch
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.step_cost import first_batch
 from einthoven.training import step as step_module
 from einthoven.training.guard import Guard
 from einthoven.training.meter import count_flops

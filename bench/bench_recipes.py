@@ -67,15 +67,15 @@ from recipe_table import differences, draw_figure, print_tables, write_csv
 
 from einthoven.errors import UserError
 from einthoven.predict.model_folder import BUNDLE
-from einthoven.runs.bundle import write_bundle
+from einthoven.runs.base.read_base import with_base
+from einthoven.runs.config.identity import code_hash, git_commit
+from einthoven.runs.config.options import hashed_options, logged_options, plain_options
 from einthoven.runs.feature_run import FeatureRun
-from einthoven.runs.identity import code_hash, git_commit
+from einthoven.runs.network.teachers import with_teachers
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.options import hashed_options, logged_options, plain_options
-from einthoven.runs.read_base import with_base
+from einthoven.runs.results.bundle import write_bundle
 from einthoven.runs.run import Run
 from einthoven.runs.start import assemble_run, write_start
-from einthoven.runs.teachers import with_teachers
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.trust import trust

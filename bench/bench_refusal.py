@@ -26,7 +26,7 @@ from einthoven.functional.conform import round_to_int16
 from einthoven.functional.electrodes import electrode_matrix
 from einthoven.predict import PTBXL_BUNDLE
 from einthoven.predict.bundle import Bundle, read_bundle
-from einthoven.runs.held_out import HeldOutFold, read_held_out
+from einthoven.runs.folds.held_out import HeldOutFold, read_held_out
 
 Float = NDArray[np.float64]
 Alter = Callable[[Float, np.random.Generator], Float]

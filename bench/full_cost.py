@@ -20,8 +20,8 @@ from bench_launches import LAUNCH_US, count_calls, on_gpu
 from bench_pretraining import assembled
 from torch.utils.flop_counter import FlopCounterMode
 
+from einthoven.runs.network.step_cost import first_batch
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.step_cost import first_batch
 from einthoven.training.meter import count_flops
 
 RECORDS = {"train": 17_084, "val": 2_146, "test": 2_158}

@@ -80,9 +80,9 @@ from einthoven.predict.groups import answer_groups
 from einthoven.predict.missing_lead import INDEPENDENT, MissingLead, fit_weights
 from einthoven.predict.model_folder import FOLD
 from einthoven.predict.refusal import Refusal
-from einthoven.runs.evaluation_results import RULES
-from einthoven.runs.finished import read_finished
-from einthoven.runs.held_out import HeldOutFold, half_precision, read_held_out, stored_signals, with_familiarity
+from einthoven.runs.folds.held_out import HeldOutFold, half_precision, read_held_out, stored_signals, with_familiarity
+from einthoven.runs.network.finished import read_finished
+from einthoven.runs.results.evaluation_results import RULES
 from einthoven.tracking.concluded import is_concluded
 
 Float = NDArray[np.float64]

@@ -22,8 +22,8 @@ from einthoven.evaluation.subgroups import subgroups
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.missing_lead import MOST_LOSS
 from einthoven.report.markdown import bullets, markdown_page, markdown_table
-from einthoven.runs.attributes import attributes
-from einthoven.runs.held_out import HeldOutFold
+from einthoven.runs.data.attributes import attributes
+from einthoven.runs.folds.held_out import HeldOutFold
 
 Float = NDArray[np.float64]
 

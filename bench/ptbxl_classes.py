@@ -18,7 +18,7 @@ from einthoven.evaluation.metrics import auroc_per_class
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.groups import Groups, answer_groups
-from einthoven.runs.held_out import HeldOutFold
+from einthoven.runs.folds.held_out import HeldOutFold
 
 Float = NDArray[np.float64]
 FEWEST_PATIENTS = 25

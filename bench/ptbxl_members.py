@@ -19,8 +19,8 @@ from einthoven.models.trees import GradientBoosting
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.forward import mean_with, predict_with_members, predict_with_network
 from einthoven.predict.tree_member import TreeMember
-from einthoven.runs.held_out import HeldOutFold
-from einthoven.runs.members import FeatureMember, read_member
+from einthoven.runs.folds.held_out import HeldOutFold
+from einthoven.runs.network.members import FeatureMember, read_member
 
 Float = NDArray[np.float64]
 

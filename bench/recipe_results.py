@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from einthoven.atomic import atomic
 from einthoven.data.sources.labels import ptbxl_labels
 from einthoven.errors import UserError
-from einthoven.runs.identity import code_hash
+from einthoven.runs.config.identity import code_hash
 
 FOLDS = tuple(range(1, 10))
 HELD_OUT = {"groups": ((1, 2, 3), (4, 5, 6), (7, 8, 9)), "folds": tuple((fold,) for fold in FOLDS)}

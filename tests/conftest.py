@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from composing import quick_hydra
 from einthoven import cli, trust
-from einthoven.runs import conclude
+from einthoven.runs.results import conclude
 from einthoven.tracking.recorder import Recorder
 
 torch.set_num_threads(1)  # pytest-xdist gives each core a worker

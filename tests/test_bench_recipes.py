@@ -18,9 +18,9 @@ from einthoven.evaluation.comparison import paired_difference
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.predict import load_bundle
 from einthoven.predict.model_folder import FOLD
-from einthoven.runs.finished import read_finished
-from einthoven.runs.members import read_member
-from einthoven.runs.read_base import read_base
+from einthoven.runs.base.read_base import read_base
+from einthoven.runs.network.finished import read_finished
+from einthoven.runs.network.members import read_member
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 import bench_recipes

@@ -20,8 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from einthoven import cli, trust
 from einthoven.build import build, trust_named
 from einthoven.command_line import option
-from einthoven.runs import conclude
-from einthoven.runs.settings import build_task, check_settings
+from einthoven.runs.config.settings import build_task, check_settings
+from einthoven.runs.results import conclude
 from einthoven.terminal import option_plots
 from einthoven.terminal.conf_folders import conf_folder
 from test_readme import ROOT, blocks, commands, composed

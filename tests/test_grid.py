@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from einthoven.build import build
 from einthoven.errors import UserError
-from einthoven.runs.settings import is_feature_model
+from einthoven.runs.config.settings import is_feature_model
 from two_steps import CONF, Bench, a_model, combined, composed, options, two_steps
 
 COVERED = {"augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule", "task"}

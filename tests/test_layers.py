@@ -52,6 +52,20 @@ ALLOWED["sweeps"] = {*ALLOWED["runs"], "runs"}
 ALLOWED["commands"] = {*ALLOWED["sweeps"], "sweeps", "app"}
 ALLOWED["cli"] = {"commands", "build", "terminal"}
 ALLOWED["__main__"] = {"cli"}
+PARTS_OF_RUNS = [
+    "config",
+    "folder",
+    "data",
+    "base",
+    "unrecorded",
+    "run",
+    "network",
+    "results",
+    "evaluation",
+    "comparison",
+]
+"""Folders of `runs`, and modules that these need, in the order of imports. Its other modules put them together."""
+
 OUTSIDE = {  # package of others -> packages of ours that may import it
     "mlflow": {"tracking"},
     "matplotlib": {"report"},
@@ -101,6 +115,17 @@ def test_each_module_imports_only_what_its_package_may(file: Path) -> None:
         assert package_of(module) in allowed, f"{own} imports {module}"
     for module in imports(tree, annotations=False):
         assert own in OUTSIDE.get(module.split(".")[0], {own}), f"{own} imports {module}"
+
+
+@pytest.mark.parametrize("file", sorted((SRC / "runs").rglob("*.py")), ids=lambda file: str(file.relative_to(SRC)))
+def test_a_part_of_runs_imports_only_earlier_parts(file: Path) -> None:
+    own = file.relative_to(SRC / "runs").with_suffix("").parts[0]
+    if own not in PARTS_OF_RUNS:
+        return
+    allowed = PARTS_OF_RUNS[: PARTS_OF_RUNS.index(own) + 1]
+    for module in imports(ast.parse(file.read_text())):
+        if package_of(module) == "runs":
+            assert module.split(".")[2] in allowed, f"runs/{own} imports {module}"
 
 
 def test_there_is_no_import_cycle() -> None:

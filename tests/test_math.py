@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "math.md"
 GROUPS = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")  # the mathematical ones
 LINK = re.compile(r"\[`([\w/]+\.py): ([\w.]+)`\]\(([^)]+)\)")
 NOBODYS = {"none", "default", "constant", "exponential"}  # nothing, or older than its first paper
-AT_THE_END = {"watch/pca/explained"}  # of a run, by runs/conclude.py
+AT_THE_END = {"watch/pca/explained"}  # of a run, by runs/results/conclude.py
 
 
 @dataclass(frozen=True)

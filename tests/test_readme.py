@@ -21,7 +21,7 @@ from einthoven.build import check
 from einthoven.commands.list import _read_words
 from einthoven.commands.prepare import _without_shards
 from einthoven.data.sources import labels
-from einthoven.runs.settings import check_settings
+from einthoven.runs.config.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.usage import HELP, VERB_HELP
 

@@ -105,7 +105,7 @@ def test_networks_of_torch_are_accepted(name: str) -> None:
         ("schedule", "einthoven.optim.schedules.math.exp", "expected a schedule"),
         ("data", "einthoven.data.sources.download.download", "expected a source of records."),
         ("data", "einthoven.data.store.packing.os.system", "expected a source of records"),
-        ("analysis", "einthoven.runs.interpolation.checkpoint.load", "expected an analysis"),
+        ("analysis", "einthoven.runs.comparison.interpolation.checkpoint.load", "expected an analysis"),
         ("analysis", "einthoven.runs.train_one.train_one", "expected an analysis"),
         ("figure", "einthoven.report.page.render", "cannot be found"),
         ("task.objective", "einthoven.tasks.classification.Classification", "expected a loss"),

@@ -22,11 +22,12 @@ from torch import Tensor
 
 import composing
 from einthoven.contracts import Position
-from einthoven.runs import data_loading, network_run
+from einthoven.runs import network_run
+from einthoven.runs.base.read_base import with_base
+from einthoven.runs.config.settings import is_feature_model
+from einthoven.runs.data import data_loading
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.read_base import with_base
-from einthoven.runs.settings import is_feature_model
 from einthoven.runs.start import assemble_run
 from einthoven.terminal.conf_folders import conf_folder
 

@@ -120,7 +120,11 @@ PARTS = {
     ),
     "analysis": _Part(
         "an analysis",
-        packages=("einthoven.diagnostics", "einthoven.runs.interpolation", "einthoven.runs.weight_posterior"),
+        packages=(
+            "einthoven.diagnostics",
+            "einthoven.runs.comparison.interpolation",
+            "einthoven.runs.comparison.weight_posterior",
+        ),
         parameters=("trained",),
     ),
     "schedule": _Part(

@@ -19,7 +19,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.scores import log_loss_per_class
 from einthoven.predict import load_bundle
-from einthoven.runs.finished import read_finished
+from einthoven.runs.network.finished import read_finished
 from einthoven.tracking.server import client
 from einthoven.training import checkpoint
 

@@ -22,9 +22,9 @@ from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.answers import answers
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.measuring import measure_records, measurements_to_json
-from einthoven.runs import conclude
-from einthoven.runs.bundle import write_bundle
-from einthoven.runs.finished import read_finished
+from einthoven.runs.network.finished import read_finished
+from einthoven.runs.results import conclude
+from einthoven.runs.results.bundle import write_bundle
 from einthoven.terminal.display import console
 from einthoven.terminal.prediction_output import _JsonOutput
 from einthoven.tracking.recorder import Recorder

@@ -18,8 +18,8 @@ from sklearn.preprocessing import StandardScaler
 
 from einthoven import cli
 from einthoven.models.encoder import embed
-from einthoven.runs.encoder import read_encoder
-from einthoven.runs.finished import read_finished
+from einthoven.runs.evaluation.encoder import read_encoder
+from einthoven.runs.network.finished import read_finished
 from einthoven.tracking.server import client
 
 Train = Callable[..., None]

@@ -20,7 +20,7 @@ from einthoven import cli
 from einthoven.commands import report
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import paired_difference
-from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
+from einthoven.runs.comparison.paired import LoggedPredictions, auroc_difference, read_predictions
 from einthoven.tracking.runs import find_runs
 from einthoven.tracking.sweep import history
 from pages import assert_self_contained

@@ -15,8 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from einthoven import cli
 from einthoven.evaluation.comparison import difference_of_means, paired_difference
-from einthoven.runs.paired import LoggedPredictions
-from einthoven.runs.significance import Model, Training, compare_trainings
+from einthoven.runs.comparison.paired import LoggedPredictions
+from einthoven.runs.comparison.significance import Model, Training, compare_trainings
 from pages import assert_self_contained
 
 N = 240

@@ -20,10 +20,10 @@ import einthoven
 from composing import composed
 from einthoven.report.gallery import describe_picture
 from einthoven.runs import network_run
-from einthoven.runs.base_model import read_kept_base
-from einthoven.runs.cross_validation import hold_out
-from einthoven.runs.read_base import read_base
-from einthoven.runs.settings import read_settings
+from einthoven.runs.base.read_base import read_base
+from einthoven.runs.config.settings import read_settings
+from einthoven.runs.folder.base_model import read_kept_base
+from einthoven.runs.folds.cross_validation import hold_out
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
 from small_runs import killed_after_epoch

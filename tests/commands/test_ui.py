@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from einthoven.commands import ui
 from einthoven.errors import UserError
-from einthoven.runs.next_commands import ui_command
+from einthoven.runs.config.next_commands import ui_command
 from einthoven.tracking.runs_list import TAG
 from einthoven.tracking.server import VARIABLE
 from einthoven.tracking.sweep import OVERRIDES

@@ -15,7 +15,7 @@ from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.record_paths import fill_pattern, pattern_columns
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
-from einthoven.runs.settings import source_options
+from einthoven.runs.config.settings import source_options
 
 CLASSES = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
 EXAMS = {590673: 4000, 7: 2800, 1169160: 4000, 42: 4000, 99: 2800, 100: 4000}

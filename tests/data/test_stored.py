@@ -23,7 +23,7 @@ from einthoven.data.store.packed_store import Store
 from einthoven.data.store.store_origin import FILE, Origin
 from einthoven.errors import UserError
 from einthoven.files import seal, unseal
-from einthoven.runs.run_data import Data, training_ancestry
+from einthoven.runs.data.run_data import Data, training_ancestry
 
 
 def identity(source: Any, store: Store, task: str, **options: Any) -> DataIdentity:

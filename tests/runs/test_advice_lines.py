@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
-from einthoven.runs import advice
+from einthoven.runs.results import advice
 
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8", "tracking.artifacts=false")
 NOTE = "mlflow.note.content"

@@ -13,10 +13,11 @@ from torch.optim.swa_utils import update_bn
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.errors import UserError
 from einthoven.predict.bundle import read_bundle
-from einthoven.runs import averaging, network_run
-from einthoven.runs.bundle import write_bundle
-from einthoven.runs.finetuning import FineTuning
+from einthoven.runs import network_run
+from einthoven.runs.base.finetuning import FineTuning
+from einthoven.runs.network import averaging
 from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.results.bundle import write_bundle
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
 from two_steps import Bench, Notes, composed, train

@@ -18,7 +18,7 @@ from torch._inductor import config as inductor
 from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.runs import network_run
-from einthoven.runs.compiling import training_passes
+from einthoven.runs.network.compiling import training_passes
 from einthoven.runs.network_run import NetworkRun
 from einthoven.training import batch_norm, checkpoint, compiled, distributed
 from einthoven.training.compiled import CompiledPasses

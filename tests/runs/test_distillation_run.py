@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 from scipy.special import rel_entr
 
 from einthoven.predict import load_bundle
-from einthoven.runs.finished import read_finished
-from einthoven.runs.run_config import read_config
-from einthoven.runs.teachers import read_teachers
+from einthoven.runs.config.run_config import read_config
+from einthoven.runs.network.finished import read_finished
+from einthoven.runs.network.teachers import read_teachers
 from einthoven.training import checkpoint
 from small_runs import NETWORK, SHORT, STUDENT, killed_after_epoch, sentence
 

@@ -12,8 +12,8 @@ import pytest
 from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.evaluation.scores import log_loss_per_class
-from einthoven.runs.finished import read_finished
-from einthoven.runs.laplace import LaplaceRun
+from einthoven.runs.evaluation.laplace import LaplaceRun
+from einthoven.runs.network.finished import read_finished
 from two_steps import Bench, a_model, composed
 
 Train = Callable[..., None]
@@ -77,7 +77,7 @@ def test_it_is_less_sure_than_the_trained_layer_and_without_uncertainty_the_same
 def test_what_it_cannot_treat_is_one_sentence(
     options: tuple[str, ...], expected: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("einthoven.runs.laplace._MAX_FEATURES", 1000)
+    monkeypatch.setattr("einthoven.runs.evaluation.laplace._MAX_FEATURES", 1000)
     run = bench.assembled(composed(*options))
     with pytest.raises(UserError) as refusal:
         LaplaceRun(run)

@@ -13,7 +13,7 @@ from mlflow.entities import Run as MlflowRun
 
 from einthoven.data.store.splits import DeviceSplit
 from einthoven.errors import UserError
-from einthoven.runs.feature_table import measure_features
+from einthoven.runs.data.feature_table import measure_features
 
 MODELS = ("forest", "decision_tree", "gradient_boosting", "naive_bayes")
 SMALL = {"forest": ("model.trees=20",), "gradient_boosting": ("model.rounds=5",)}

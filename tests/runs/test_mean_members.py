@@ -17,12 +17,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from composing import composed
 from einthoven.errors import UserError
 from einthoven.predict import load_bundle
-from einthoven.runs import conclude, mean_members
+from einthoven.runs import mean_members
+from einthoven.runs.config.identity import identity_tags
 from einthoven.runs.feature_run import FeatureRun
-from einthoven.runs.finished import read_finished
-from einthoven.runs.identity import identity_tags
 from einthoven.runs.mean_members import with_members
-from einthoven.runs.members import FeatureMember, features_of, read_member
+from einthoven.runs.network.finished import read_finished
+from einthoven.runs.network.members import FeatureMember, features_of, read_member
+from einthoven.runs.results import conclude
 from einthoven.terminal.composition import compose_options
 from einthoven.tracking.concluded import is_concluded
 from einthoven.tracking.recorder import Recorder

@@ -14,9 +14,9 @@ import composing
 from einthoven.errors import UserError
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.predict.network import last_layer
-from einthoven.runs.build_model import set_output_biases
+from einthoven.runs.config.settings import check_settings
+from einthoven.runs.network.build_model import set_output_biases
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.settings import check_settings
 from einthoven.runs.start import assemble_run
 from einthoven.runs.unrecorded import Unrecorded
 

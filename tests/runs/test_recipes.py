@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
 import composing
-from einthoven.runs.settings import check_settings
+from einthoven.runs.config.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.tracking.sweep import arrays
 from einthoven.training import checkpoint

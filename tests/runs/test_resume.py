@@ -18,8 +18,9 @@ from mlflow.tracking._tracking_service import utils
 
 from einthoven import cli
 from einthoven.errors import UserError
-from einthoven.runs import advice, conclude, network_run, session, start
+from einthoven.runs import network_run, session, start
 from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.results import advice, conclude
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint

@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 
 import composing
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.runs import records
-from einthoven.runs.records import Records, forget_records, read_records
-from einthoven.runs.settings import build_task
+from einthoven.runs.config.settings import build_task
+from einthoven.runs.data import records
+from einthoven.runs.data.records import Records, forget_records, read_records
 from einthoven.training import checkpoint
 
 CPU = torch.device("cpu")

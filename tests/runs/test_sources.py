@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from einthoven import cli
-from einthoven.runs import conclude
+from einthoven.runs.results import conclude
 
 FAST = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8")
 BARE = "tracking.artifacts=false"  # of pictures, tables and exported models, which take longer than the training

@@ -21,13 +21,13 @@ from einthoven.predict.bundle import read_bundle
 from einthoven.predict.export import export, load_program
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.log_odds import LogOdds
-from einthoven.runs import records
-from einthoven.runs.finished import read_finished
-from einthoven.runs.laplace import LaplaceRun
-from einthoven.runs.network_parts import NetworkParts
-from einthoven.runs.run_config import read_config
+from einthoven.runs.config.run_config import read_config
+from einthoven.runs.data import records
+from einthoven.runs.evaluation.laplace import LaplaceRun
+from einthoven.runs.folds.training_margins import LOG_ODDS, TRAINING_LOG_ODDS
+from einthoven.runs.network.finished import read_finished
+from einthoven.runs.network.network_parts import NetworkParts
 from einthoven.runs.start import assemble_run
-from einthoven.runs.training_margins import LOG_ODDS, TRAINING_LOG_ODDS
 
 Train = Callable[..., None]
 

@@ -15,9 +15,9 @@ import torch
 
 from einthoven import cli
 from einthoven.errors import UserError
+from einthoven.runs.config.run_config import read_config
+from einthoven.runs.config.shared_checks import refuse_unshared
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.run_config import read_config
-from einthoven.runs.shared_checks import refuse_unshared
 from einthoven.runs.together import is_begun_with, joined, refuse_alone_only, refuse_forgotten_folder, uses_gpus
 from einthoven.training import checkpoint, connection
 from einthoven.training.launch import Launch, read_launch

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from einthoven.runs import conclude
+from einthoven.runs.results import conclude
 
 
 def test_a_run_reads_windows_as_shapes_and_says_what_they_explain(

@@ -19,8 +19,8 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from einthoven import cli
 from einthoven.contracts import Predictions
 from einthoven.data.store.open_store import open_store
-from einthoven.runs.conclude import _pipeline
-from einthoven.runs.run_data import Data
+from einthoven.runs.data.run_data import Data
+from einthoven.runs.results.conclude import _pipeline
 from einthoven.training import checkpoint
 from two_steps import Bench, composed
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from composing import composed
 from einthoven.predict import SYNTHETIC_BUNDLE
-from einthoven.runs.read_base import read_base, with_base
+from einthoven.runs.base.read_base import read_base, with_base
 
 PTBXL = ("data=ptbxl", "data.root=nowhere")
 
@@ -153,7 +153,7 @@ def test_a_fold_that_the_generator_does_not_know_may_be_judged(
 def test_other_runs_start_from_fresh_weights_without_a_word(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], overrides: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("einthoven.runs.read_base.read_base", None)
+    monkeypatch.setattr("einthoven.runs.base.read_base.read_base", None)
     config = resolved(monkeypatch, *overrides)
     assert config.init_from is None and "init_from_sha256" not in config
     assert output(capsys) == ""

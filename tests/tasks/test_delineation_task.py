@@ -27,7 +27,7 @@ from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.model_folder import find_bundle
 from einthoven.predict.sealed_folder import WEIGHTS
-from einthoven.runs.encoder import read_encoder
+from einthoven.runs.evaluation.encoder import read_encoder
 from einthoven.tasks.delineation import Delineation
 from small_runs import killed_after_epoch
 from two_steps import Bench, composed

@@ -33,9 +33,9 @@ from einthoven.functional.vectorcardiogram import DOWER
 from einthoven.losses.classification import cross_entropy
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.report.dipole import dipole_figure
-from einthoven.runs import conclude
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.pretraining_figures import reconstruction_figures
+from einthoven.runs.results import conclude
+from einthoven.runs.results.pretraining_figures import reconstruction_figures
 from einthoven.tasks.generator import Generator
 from einthoven.training import checkpoint
 from two_steps import Bench, a_model, composed, two_steps
@@ -279,7 +279,7 @@ def test_a_classifier_starts_from_its_encoder(
 def test_options_that_do_not_fit_the_truth_are_refused_before_data_are_read(
     options: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("einthoven.runs.data_loading.load_data", lambda *_: pytest.fail("data were read"))
+    monkeypatch.setattr("einthoven.runs.data.data_loading.load_data", lambda *_: pytest.fail("data were read"))
     with pytest.raises(UserError) as refusal:
         NetworkRun(composed(*SMALL, *options), tmp_path)
     assert expected in str(refusal.value) and "\n" not in str(refusal.value)

@@ -10,8 +10,8 @@ import pytest
 from composing import composed
 from einthoven import cli
 from einthoven.errors import UserError
-from einthoven.runs.options import write_config
-from einthoven.runs.run_config import read_config
+from einthoven.runs.config.options import write_config
+from einthoven.runs.config.run_config import read_config
 from einthoven.tracking.addresses import read_ids, write_ids
 from einthoven.tracking.server import connect, experiment_id
 

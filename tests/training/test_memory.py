@@ -21,7 +21,7 @@ from einthoven.models.frontend import Classifier, Frontend
 from einthoven.optim.optimizers import sgd
 from einthoven.optim.penalties import Penalty
 from einthoven.optim.sam import sam
-from einthoven.runs.validation import Validation
+from einthoven.runs.network.validation import Validation
 from einthoven.tasks.contrastive import Contrastive
 from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from einthoven.contracts import Batch
 from einthoven.data.store.batches import training_batches
 from einthoven.errors import UserError
+from einthoven.runs.network.pretraining import pair_batches
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.pretraining import pair_batches
 from einthoven.training.guard import Guard
 from einthoven.training.step import train_step
 from two_steps import Bench, a_model, combined, composed, options

@@ -83,7 +83,7 @@ def _examine_labels(arguments: Sequence[str]) -> None:
             f"{verb}: {len(runs)} runs given; expected the folder or the id of one cross-validation. "
             f"A record that is called {LABELS} is ./{LABELS}."
         )
-    from einthoven.runs.label_doctor import examine_labels
+    from einthoven.runs.folds.label_doctor import examine_labels
 
     examine_labels(runs[0], most)
 

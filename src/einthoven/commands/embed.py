@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     from einthoven.models.encoder import check_tokens
     from einthoven.predict import DEFAULT_BUNDLE
     from einthoven.predict.embedding import embed_files
-    from einthoven.runs.encoder import read_encoder
+    from einthoven.runs.evaluation.encoder import read_encoder
     from einthoven.terminal.embedding_output import write_embeddings
 
     limit_threads()

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     def job(config: DictConfig) -> None:
         with command.job_errors():
             command.trust_config(config)
-            from einthoven.runs.evaluation import evaluate
+            from einthoven.runs.evaluation.evaluation import evaluate
 
             limit_threads()
             evaluate(config)

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     def job(config: DictConfig) -> None:
         with command.job_errors():
             command.trust_config(config)
-            from einthoven.runs.probe import probe
+            from einthoven.runs.evaluation.probe import probe
 
             limit_threads()
             probe(config)

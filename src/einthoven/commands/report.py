@@ -40,10 +40,10 @@ def main(arguments: list[str]) -> None:
     output = Path(options["output"])
     check_output(f"output={options['output']}", output)
     if "--significance" in arguments:
-        from einthoven.runs.significance_report import write_significance
+        from einthoven.runs.comparison.significance_report import write_significance
 
         print(write_significance(names, options["uri"], output))
         return
-    from einthoven.runs.run_report import write_report
+    from einthoven.runs.comparison.run_report import write_report
 
     print(write_report(names, options["uri"], output))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from einthoven.files import seen_from_here
 from einthoven.machine import import_large, keep_freed_memory, limit_threads
-from einthoven.runs.settings import read_settings
+from einthoven.runs.config.settings import read_settings
 from einthoven.terminal.display import after_first_line, say_if_any, warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
 from einthoven.tracking.parent_run import PARENT, abandon

@@ -25,15 +25,15 @@ from einthoven.models import features as feature_models
 from einthoven.models.features import FeatureModel
 from einthoven.models.trees import Trees
 from einthoven.report.importance import importance_figure
-from einthoven.runs import data_loading
-from einthoven.runs.base_model import BaseModel
-from einthoven.runs.conclude import by_record, final_metrics, log_final, prediction_table
-from einthoven.runs.feature_table import measure_features
-from einthoven.runs.figures import example_figures, result_figure
-from einthoven.runs.next_commands import without
-from einthoven.runs.options import logged_options, plain_options
-from einthoven.runs.plain_files import write_predictions
-from einthoven.runs.settings import FEATURE_GROUPS, build_task, check_settings
+from einthoven.runs.config.next_commands import without
+from einthoven.runs.config.options import logged_options, plain_options
+from einthoven.runs.config.settings import FEATURE_GROUPS, build_task, check_settings
+from einthoven.runs.data import data_loading
+from einthoven.runs.data.feature_table import measure_features
+from einthoven.runs.folder.base_model import BaseModel
+from einthoven.runs.results.conclude import by_record, final_metrics, log_final, prediction_table
+from einthoven.runs.results.figures import example_figures, result_figure
+from einthoven.runs.results.plain_files import write_predictions
 from einthoven.terminal.display import say
 from einthoven.tracking.recorder import Recorder
 

@@ -14,18 +14,18 @@ from einthoven.contracts import TaskKind
 from einthoven.data.identity import compare
 from einthoven.data.record_names import names_in
 from einthoven.errors import UserError
-from einthoven.runs.conclude import final_metrics, log_final
-from einthoven.runs.evaluation import evaluate_mean
+from einthoven.runs.config.identity import identity_tags
+from einthoven.runs.config.options import config_hash
+from einthoven.runs.config.settings import build_task, is_feature_model
+from einthoven.runs.evaluation.evaluation import evaluate_mean
 from einthoven.runs.feature_run import FeatureRun
-from einthoven.runs.identity import identity_tags
-from einthoven.runs.mean_evaluation import MEAN, NETWORK
-from einthoven.runs.network_parts import NetworkParts
-from einthoven.runs.options import config_hash
-from einthoven.runs.settings import build_task, is_feature_model
+from einthoven.runs.folder.trained_data import is_started, read_trained_data
+from einthoven.runs.folder.trained_run import check_safe
+from einthoven.runs.network.network_parts import NetworkParts
+from einthoven.runs.network.teachers import is_distillation
+from einthoven.runs.results.conclude import final_metrics, log_final
+from einthoven.runs.results.mean_evaluation import MEAN, NETWORK
 from einthoven.runs.start import write_start
-from einthoven.runs.teachers import is_distillation
-from einthoven.runs.trained_data import is_started, read_trained_data
-from einthoven.runs.trained_run import check_safe
 from einthoven.terminal.composition import compose_options
 from einthoven.terminal.conf_folders import composed_folders, conf_folder, load_option, option_files
 from einthoven.terminal.display import say

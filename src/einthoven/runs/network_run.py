@@ -20,13 +20,13 @@ from einthoven.diagnostics.stages import stages
 from einthoven.interrupts import deferred, deliver_waiting, is_waiting
 from einthoven.optim.mixture import optimizer_name
 from einthoven.optim.plateau import Plateau
-from einthoven.runs.advice_facts import decay_per_rate
-from einthoven.runs.compiling import training_passes
-from einthoven.runs.conclude import conclude
-from einthoven.runs.core_watch import CoreWatch
-from einthoven.runs.network_state import NetworkState
-from einthoven.runs.pretraining import Pair, pair_batches
-from einthoven.runs.step_cost import finish_profile, meter_of, profile_of
+from einthoven.runs.network.compiling import training_passes
+from einthoven.runs.network.core_watch import CoreWatch
+from einthoven.runs.network.network_state import NetworkState
+from einthoven.runs.network.pretraining import Pair, pair_batches
+from einthoven.runs.network.step_cost import finish_profile, meter_of, profile_of
+from einthoven.runs.results.advice_facts import decay_per_rate
+from einthoven.runs.results.conclude import conclude
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.display import TrainingDisplay
 from einthoven.tracking.recorder import Recorder

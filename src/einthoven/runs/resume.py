@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven.contracts import ONE_PROCESS, Processes
 from einthoven.errors import UserError
-from einthoven.runs.identity import identity_tags, refuse_other_options
+from einthoven.runs.config.identity import identity_tags, refuse_other_options
+from einthoven.runs.folder.trained_data import TrainedData, is_started, read_trained_data
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run import Run
 from einthoven.runs.start import open_recorder
-from einthoven.runs.trained_data import TrainedData, is_started, read_trained_data
 from einthoven.terminal.display import say
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids, require_run

@@ -11,9 +11,9 @@ import torch
 
 from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry
-from einthoven.runs.base_model import BaseModel
-from einthoven.runs.run_data import Data
-from einthoven.runs.settings import Settings
+from einthoven.runs.config.settings import Settings
+from einthoven.runs.data.run_data import Data
+from einthoven.runs.folder.base_model import BaseModel
 from einthoven.tracking.recorder import Recorder
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from einthoven.contracts import TaskKind
-from einthoven.runs import advice
+from einthoven.runs.config.next_commands import resume_command
 from einthoven.runs.mean_members import conclude_mean
-from einthoven.runs.network_parts import NetworkParts
-from einthoven.runs.next_commands import resume_command
-from einthoven.runs.plain_files import write_results
+from einthoven.runs.network.network_parts import NetworkParts
+from einthoven.runs.results import advice
+from einthoven.runs.results.plain_files import write_results
 from einthoven.runs.run import Run
 from einthoven.terminal.display import say, say_first
 from einthoven.tracking.concluded import CONCLUDED

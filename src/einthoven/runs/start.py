@@ -20,18 +20,18 @@ from einthoven.data.store.store_folder import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.functional.class_names import parts
 from einthoven.predict.model_folder import FOLD
-from einthoven.runs.evaluation import check_splits
+from einthoven.runs.base.read_base import read_base
+from einthoven.runs.config.identity import git_commit, identity_tags, logged_overrides
+from einthoven.runs.config.options import logged_options, logged_yaml, plain_options, write_config
+from einthoven.runs.config.parameters import parameters
+from einthoven.runs.config.settings import Settings, is_feature_model
+from einthoven.runs.data.run_data import training_ancestry
+from einthoven.runs.evaluation.evaluation import check_splits
 from einthoven.runs.feature_run import FeatureRun
-from einthoven.runs.identity import git_commit, identity_tags, logged_overrides
+from einthoven.runs.folder.trained_data import write_trained_data
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.options import logged_options, logged_yaml, plain_options, write_config
-from einthoven.runs.parameters import parameters
-from einthoven.runs.plain_files import write_environment
-from einthoven.runs.read_base import read_base
+from einthoven.runs.results.plain_files import write_environment
 from einthoven.runs.run import Run
-from einthoven.runs.run_data import training_ancestry
-from einthoven.runs.settings import Settings, is_feature_model
-from einthoven.runs.trained_data import write_trained_data
 from einthoven.terminal.display import say
 from einthoven.tracking import run_folder
 from einthoven.tracking.closing import closing_on_error

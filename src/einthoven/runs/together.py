@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from einthoven.command_line import option
 from einthoven.errors import UserError
+from einthoven.runs.config.run_config import read_config
+from einthoven.runs.config.settings import is_feature_model
+from einthoven.runs.folder.trained_data import is_started, read_trained_data
 from einthoven.runs.resume import assemble_begun
-from einthoven.runs.run_config import read_config
-from einthoven.runs.settings import is_feature_model
-from einthoven.runs.trained_data import is_started, read_trained_data
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.display import console, errors
 from einthoven.tracking.places import trusted_for

@@ -13,13 +13,9 @@ from einthoven.errors import UserError
 from einthoven.predict.model_folder import BUNDLE
 from einthoven.report.metric_text import SPLIT_WORDS, metric_text
 from einthoven.runs import feature_run
-from einthoven.runs.compared_figure import draw_figure
-from einthoven.runs.compiling import refuse_without_compiler
-from einthoven.runs.cross_validation import cross_validate, resume_folds
-from einthoven.runs.example_record import example_record
-from einthoven.runs.mean_evaluation import MEAN, NETWORK
-from einthoven.runs.mean_members import with_members
-from einthoven.runs.next_commands import (
+from einthoven.runs.base.read_base import with_base
+from einthoven.runs.comparison.compared_figure import draw_figure
+from einthoven.runs.config.next_commands import (
     bundle_commands,
     evaluate_command,
     hydra_options,
@@ -27,15 +23,20 @@ from einthoven.runs.next_commands import (
     ui_command,
     without,
 )
-from einthoven.runs.read_base import with_base
-from einthoven.runs.results_in_words import member_names
+from einthoven.runs.config.run_name import with_trainer_name
+from einthoven.runs.config.settings import Settings, check_settings, is_feature_model
+from einthoven.runs.folder.trained_run import open_started
+from einthoven.runs.folds.cross_validation import cross_validate, resume_folds
+from einthoven.runs.mean_members import with_members
+from einthoven.runs.network.compiling import refuse_without_compiler
+from einthoven.runs.network.teachers import with_teachers
+from einthoven.runs.results.example_record import example_record
+from einthoven.runs.results.mean_evaluation import MEAN, NETWORK
+from einthoven.runs.results.results_in_words import member_names
 from einthoven.runs.resume import open_interrupted, refuse_other_overrides, send_rest
 from einthoven.runs.run import Run
-from einthoven.runs.run_name import with_trainer_name
 from einthoven.runs.session import training_session
-from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, is_named_by_user, open_recorder, write_start
-from einthoven.runs.teachers import with_teachers
 from einthoven.runs.together import (
     follow,
     is_begun_with,
@@ -45,7 +46,6 @@ from einthoven.runs.together import (
     trust_own_addresses,
     uses_gpus,
 )
-from einthoven.runs.trained_run import open_started
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
 from einthoven.tracking.database import require_writable

@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 
 from einthoven.build import trust_named
 from einthoven.errors import UserError, store_sentence
-from einthoven.runs.next_commands import hydra_options
+from einthoven.runs.config.next_commands import hydra_options
 from einthoven.terminal.hydra_command import CallbackError
 from einthoven.terminal.mistakes import sentence
 from einthoven.tracking.parent_run import PARENT

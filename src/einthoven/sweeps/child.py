@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import brief
-from einthoven.runs.identity import identity_tags, logged_overrides
+from einthoven.runs.base.read_base import with_base
+from einthoven.runs.config.identity import identity_tags, logged_overrides
+from einthoven.runs.data.records import fingerprint
+from einthoven.runs.folder.trained_run import open_started
 from einthoven.runs.mean_members import with_members
-from einthoven.runs.read_base import with_base
-from einthoven.runs.records import fingerprint
+from einthoven.runs.network.teachers import with_teachers
 from einthoven.runs.resume import open_interrupted
 from einthoven.runs.session import training_session
-from einthoven.runs.teachers import with_teachers
 from einthoven.runs.train_one import train_one
-from einthoven.runs.trained_run import open_started
 from einthoven.terminal.display import console, errors, say
 from einthoven.tracking.closing import closing
 from einthoven.tracking.parent_run import PARENT

@@ -29,10 +29,10 @@ from einthoven.report.sweep_note import (
     repeated,
     rows,
 )
-from einthoven.runs.compared_figure import draw_figure
-from einthoven.runs.identity import code_hash, logged_overrides
-from einthoven.runs.next_commands import as_typed, hydra_options, report_command, ui_command
-from einthoven.runs.parameters import chosen_options
+from einthoven.runs.comparison.compared_figure import draw_figure
+from einthoven.runs.config.identity import code_hash, logged_overrides
+from einthoven.runs.config.next_commands import as_typed, hydra_options, report_command, ui_command
+from einthoven.runs.config.parameters import chosen_options
 from einthoven.sweeps.space import varied
 from einthoven.terminal.display import console, results_table, say, say_if_any, say_next
 from einthoven.tracking.privacy import without_folders

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError
-from einthoven.runs.outside import outside_modules
+from einthoven.runs.config.outside import outside_modules
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader

@@ -1,0 +1,1 @@
+"""Compare runs: paired differences, significance, reports, and the weights between two runs."""

@@ -1,0 +1,1 @@
+"""Cross-validation over folds, and the label doctor, which reads its predictions."""

@@ -1,0 +1,1 @@
+"""The network of a run: built, loaded, taught, and measured while it trains."""
