@@ -317,7 +317,7 @@ def test_a_screen_reader_finds_names_in_the_order_of_the_page(page: Page, record
                   - row:
                     - columnheader "Label"
                     - columnheader /Probability/
-                    - columnheader /May be/
+                    - columnheader /May apply/
                 - rowgroup
             - region "All measurements":
               - table "All measurements"

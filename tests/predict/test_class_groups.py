@@ -104,7 +104,7 @@ ANSWER = {
 def test_superclasses_come_first_and_other_groups_are_in_words() -> None:
     assert answer_rows(ANSWER, GROUPS) == [
         Row("superclasses", ["MI 0.60 (0.50-0.70)", "CD 0.30"], side_by_side=True),
-        Row("may be", ["MI"]),
+        Row("may apply", ["MI"]),
         Row("rhythms", ["NORM 0.95 normal rhythm"]),
     ]
     assert page_lines(ANSWER, GROUPS) == (["MI 0.60 (0.50-0.70)", "CD 0.30"], "rhythms: normal rhythm 0.95")
@@ -127,17 +127,17 @@ def test_of_many_statements_those_that_matter_are_shown_and_the_rest_is_counted(
         # 0.18 is above the threshold of its class, and 0.25 is below that of another.
         "positive": {"f1": ["S18", "S7"], "youden": list(probabilities)},
     }
-    shown = ["S7 0.60 meaning S7", "S18 0.18 meaning S18", "of the others: 2 may be, 15 are less probable"]
+    shown = ["S7 0.60 meaning S7", "S18 0.18 meaning S18", "others: 2 may apply, 15 are improbable"]
     assert answer_rows(answer, groups)[-1] == Row("statements", shown)
     # A first group with many classes is as short.
     assert answer_rows(answer, {"classes": meanings}) == [Row("classes", shown)]
 
     # Without a calibration, there are no sets: a set has all classes.
     plain = {**answer, "alpha": None, "set": list(probabilities)}
-    shown = ["S7 0.60 meaning S7", "S9 0.25 meaning S9", "S18 0.18 meaning S18", "of the others: 16 are less probable"]
+    shown = ["S7 0.60 meaning S7", "S9 0.25 meaning S9", "S18 0.18 meaning S18", "others: 16 are less probable"]
     assert answer_rows(plain, groups)[-1] == Row("statements", shown)
     none = {**answer, "set": ["S9"], "positive": {}, "probabilities": {**probabilities, "S9": 0.15}}
-    assert answer_rows(none, groups)[-1] == Row("statements", ["none stands out: 1 may be, 18 are less probable"])
+    assert answer_rows(none, groups)[-1] == Row("statements", ["none stands out: 1 may apply, 18 are improbable"])
     # 0.196 is printed as 0.20, and is one of at least 0.2.
     rounded = {**none, "probabilities": {**probabilities, "S9": 0.196}}
     assert answer_rows(rounded, groups)[-1].texts[0] == "S9 0.20 meaning S9"
@@ -162,7 +162,7 @@ def test_the_command_shows_the_groups(
         cli.main(command)
         shown = capfd.readouterr().out
         assert shown.startswith("a.hea\n")
-        assert shown.index("MI 0.") < shown.index("may be") < shown.index("rhythms") < shown.index("none stands out")
+        assert shown.index("MI 0.") < shown.index("may apply") < shown.index("rhythms") < shown.index("none stands out")
         assert "CD conduction disturbance, MI infarction" in shown
 
 

@@ -69,7 +69,7 @@ def answer_rows(
         rows.append(Row(main_group, [_probability(answer, name) for name in ranked_names], side_by_side=True))
         if has_sets:
             labels = [name for name in answer["set"] if name in main_classes]
-            rows.append(Row("may be", [" ".join(labels) or "none of them"]))
+            rows.append(Row("may apply", [" ".join(labels) or "none of them"]))
     else:
         rows.append(_main_ones(answer, main_group, main_classes))
     rows += [_main_ones(answer, group, meanings) for group, meanings in others]
@@ -100,14 +100,17 @@ def _main_ones(answer: Mapping[str, Any], group: str, meanings: Mapping[str, str
 
     # The others are counted.
     others = [name for name in ranked_names if name not in names]
-    possible = [name for name in others if name in in_set] if answer["alpha"] is not None else []
-    counts = []
-    if possible:
-        counts.append(f"{len(possible)} may be")
-    if len(others) > len(possible):
-        counts.append(f"{len(others) - len(possible)} are less probable")
-    if counts:
-        texts.append(f"{'of the others' if names else 'none stands out'}: {', '.join(counts)}")
+    if others:
+        has_sets = answer["alpha"] is not None
+        possible = [name for name in others if name in in_set] if has_sets else []
+        counts = []
+        if possible:
+            counts.append(f"{len(possible)} may apply")
+        remaining = len(others) - len(possible)
+        if remaining:
+            verb = "is" if remaining == 1 else "are"
+            counts.append(f"{remaining} {verb} {'improbable' if has_sets else 'less probable'}")
+        texts.append(f"{'others' if names else 'none stands out'}: {', '.join(counts)}")
     return Row(group, texts)
 
 

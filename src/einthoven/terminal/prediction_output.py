@@ -155,7 +155,7 @@ class _TextOutput(Output):
                 console.print(meanings, style="dim", highlight=False)
             if self.predictor.alphas:
                 console.print(
-                    "may be: the labels that the record may have. As a mean over records, they miss at most the share "
+                    "may apply: labels that the record may have. As a mean over records, they miss at most the share "
                     "--alpha of the true labels (10 % by default).",
                     style="dim",
                 )

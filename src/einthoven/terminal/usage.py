@@ -76,10 +76,10 @@ the training. Of records that were added since, those that the model has not see
     "predict": """\
 usage: einthoven predict [BUNDLE ...] FILE ... [--json | --csv] [--pdf FILE] [OPTION VALUE ...]
 
-Prints for each record: calibrated probabilities with 95 % intervals, a set of diagnostic labels that the record may
-have ("may be"), measurements (heart rate, PR, QRS, QT, axis), and cautions. Of rhythms and statements, it prints those
-above their threshold of the best F1, and those of the set with a probability of 0.2 or more, and counts the others.
-JSON and CSV have all of them, and also the variability of RR, all axes and the ST levels.
+Prints for each record: calibrated probabilities with 95 % intervals, a set of labels that the record may have ("may
+apply"), measurements (heart rate, PR, QRS, QT, axis), and cautions. Of rhythms and statements, it prints those above
+their threshold of the best F1, and those of the set with a probability of 0.2 or more, and counts the others. JSON and
+CSV have all of them, and also the variability of RR, all axes and the ST levels.
 
 FILE is a record in any supported format, a folder of records, or a pattern such as 'records/*.hea'. A record without a
 prediction is listed with the reason. The exit code is then 1.
@@ -92,7 +92,7 @@ a record that is unlike its training records. Several bundles form an ensemble. 
   --pdf FILE         also draw a page of ECG paper for each record
   --timeline         for long recordings: print a row for each window
   --stride S         seconds from the start of one window to the start of the next
-  --alpha SHARE      share of the true labels that "may be" misses, as a mean over records: 0.05, 0.1 or 0.2
+  --alpha SHARE      share of the true labels that "may apply" misses, as a mean over records: 0.05, 0.1 or 0.2
   --without LEAD     answer for records that lack this chest lead, which is computed from the others
   --no-doctor        leave out the cautions and refusals of the record doctor; this is faster for many files
   --no-measurements  measure nothing

@@ -25,7 +25,7 @@ export function show_labels(answer, about, all = false) {
   const rule = at("rule").value;
   const has_sets = answer.alpha !== null;
   const headings = [["Label", ""], ["Probability", "in brackets its 95 % interval"], ["From 0 to 100 %", "band: interval; mark: threshold", true]];
-  if (has_sets) headings.push(["May be", "set that contains most true labels"]);
+  if (has_sets) headings.push(["May apply", "set that contains most true labels"]);
   if (rule) {
     headings.push(["Yes or no", "yes from the threshold on"], ["Threshold", ""]);
     headings.push(["Sensitivity", "share of true labels that get a yes"], ["Specificity", "share of the others that get a no"]);
@@ -74,7 +74,7 @@ function show_label_note(answer, has_sets) {
   const sentences = [];
   if (has_sets) {
     const share = Math.round(answer.alpha * 100);
-    sentences.push(`May be: in each group, these labels together miss at most ${share} % of the true labels, as a mean over records like those of the calibration.`);
+    sentences.push(`May apply: in each group, these labels together miss at most ${share} % of the true labels, as a mean over records like those of the calibration.`);
   }
   if (answer.familiar !== null) {
     sentences.push(`${percent(answer.familiar)} of the calibration records are as unlike the training data as this record.`);
