@@ -72,12 +72,20 @@ ROWS = f"{ROW}\n" * 20
             "250 Hz in the file .*, fs=500 given",
         ),
         ('"' + "x" * 200_000, "not a table|missing|columns"),
+        (f"{HEADER}\n{ROW}\r{ROW}\n{ROWS}", "a line with a carriage return inside it"),
     ],
 )
 def test_tables(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "bad.csv"
-    path.write_text(text)
+    path.write_text(text, newline="")
     refused(path, sentence, fs=500, units="uV")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_bytes_are_not_a_table(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(np.random.default_rng(seed).bytes(1000))
+    refused(path, "binary data found; expected a text file, such as a CSV")
 
 
 @pytest.mark.parametrize("missing", ["fs", "units", "leads"])

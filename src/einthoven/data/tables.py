@@ -40,8 +40,7 @@ def read_text(path: Path, hint: str) -> pd.DataFrame:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {hint}.") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a CSV table with a header line ({reason}).") from None
+        raise UserError(f"{path}: not a CSV table with a header line ({_reason(error)}).") from None
     # A line may have fewer fields than the header. The missing ones are empty cells.
     lines = lines.fillna("")
     rows = lines.iloc[1:].reset_index(drop=True)
@@ -82,8 +81,7 @@ def read_typed(path: Path, names: tuple[str | int, ...], hint: str) -> pd.DataFr
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty; {hint} with a header line.") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable CSV table ({reason}).") from None
+        raise UserError(f"{path}: not a readable CSV table ({_reason(error)}).") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: its rows have more fields than its header line; expected as many.")
 
@@ -93,3 +91,11 @@ def read_typed(path: Path, names: tuple[str | int, ...], hint: str) -> pd.DataFr
         if name in text_columns or pd.api.types.infer_dtype(table[name], skipna=True) == "string":
             table[name] = text[name]
     return table
+
+
+def _reason(error: Exception) -> str:
+    """Return why a table cannot be read, without the internal words of pandas and of Python."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is not UTF-8; expected a text file that was saved as UTF-8"
+    message = " ".join(str(error).split())
+    return message.removeprefix("Error tokenizing data. C error: ")

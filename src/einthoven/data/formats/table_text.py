@@ -43,6 +43,11 @@ _COMMENTS = re.compile(r"(?:[ \t\r]*\n|[#%][^\n]*(?:\n|\Z))*+")
 # The line with which a spreadsheet program learns the separator.
 _SEPARATOR_LINE = re.compile(r"\"?sep=.\"?[ \t\r]*\n", re.IGNORECASE)
 
+# Characters that binary data contain and texts do not. An escape at the end of a text is no reason to refuse it.
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f\ufffd]")
+_MOST_CONTROL_CHARACTERS = 0.02
+_SAMPLE_CHARACTERS = 2**16
+
 # Elapsed time such as 0:00.002 or 1:02:03.5.
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d+)?)")
 
@@ -104,6 +109,7 @@ def parse_table(text: str, source: str) -> TableText:
     UserError
         If the text is not a table of numbers, or could be read in two ways.
     """
+    _refuse_binary(text, source)
     if "\n" not in text:
         text = text.replace("\r", "\n")
     # Programs of some languages write the minus sign of typography.
@@ -157,6 +163,13 @@ def is_clock(name: str) -> bool:
 def is_clock_unit(unit: str) -> bool:
     """Decide whether the text of a unit row means times such as 0:00.002, which become seconds."""
     return unit.lower() in _CLOCK_UNITS
+
+
+def _refuse_binary(text: str, source: str) -> None:
+    """Refuse a file that is not text, such as a picture with the suffix of a table."""
+    sample = text[:_SAMPLE_CHARACTERS]
+    if len(_CONTROL_CHARACTERS.findall(sample)) > _MOST_CONTROL_CHARACTERS * len(sample):
+        raise UserError(f"{source}: binary data found; expected a text file, such as a CSV with one column per lead.")
 
 
 def _skip_comments(text: str) -> tuple[str, str]:
@@ -341,7 +354,10 @@ def _split_lines(lines: Iterable[str], separator: str, source: str) -> Iterator[
     try:
         yield from csv.reader(lines, delimiter=separator)
     except csv.Error as error:
-        raise UserError(f"{source}: not a table ({reason(error)}); expected a table of one column per lead.") from None
+        # Python's own sentence for a carriage return within a line is advice to programmers.
+        is_line_end = "new-line character" in str(error)
+        found = "a line with a carriage return inside it" if is_line_end else reason(error)
+        raise UserError(f"{source}: not a table ({found}); expected a table of one column per lead.") from None
 
 
 def _parse_number(field: str, source: str, line: int) -> float:
