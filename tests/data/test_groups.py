@@ -103,7 +103,9 @@ def test_several_beats_and_pulses_are_left_out(tmp_path: Path, ecg: np.ndarray, 
 @ALL
 def test_a_file_of_nothing_but_a_beat_is_refused(tmp_path: Path, ecg: np.ndarray, name: str) -> None:
     path = WRITERS[name](tmp_path / name, [Part(ecg[:, :600], label="Median")])
-    with pytest.raises(UserError, match=r"'Median' \(12 leads, 1.2 s\) found, without a recorded waveform"):
+    with pytest.raises(
+        UserError, match=r"'Median' \(12 leads, 1.2 s\) found, .*; expected the rhythm, because a median"
+    ):
         read_record(path)
     path = WRITERS[name](tmp_path / name, [Part(ecg[:, :600], label="Median"), Part(pulse(), label="Calibration")])
     with pytest.raises(UserError, match=r"1.2 s\).*1 s\) found, without a recorded waveform"):
@@ -119,7 +121,10 @@ def test_a_file_of_very_many_groups_is_refused() -> None:
 
 @ALL
 def test_a_long_group_is_the_rhythm_whatever_its_label(tmp_path: Path, ecg: np.ndarray, name: str) -> None:
-    assert_signal(WRITERS[name](tmp_path / name, [Part(ecg, label="MEDIAN BEAT")]), ecg)
+    path = WRITERS[name](tmp_path / name, [Part(ecg, label="MEDIAN BEAT")])
+    assert_signal(path, ecg)
+    (caution,) = read_record(path).cautions
+    assert "'MEDIAN BEAT' (12 leads, 10 s), although its label" in caution
     parts = [Part(ecg[:, :600], label="RHYTHM"), Part(ecg, label="MEDIAN BEAT")]
     assert_signal(WRITERS[name](tmp_path / name, parts), ecg)
 

@@ -101,7 +101,7 @@ def test_a_profiled_run_says_so_in_its_name_and_is_not_profiled_again_next(
     small = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "diagnostics=none")
     train(*small, "trainer.profile=1", "tracking.artifacts=false", "tracking.experiment=profiled")
     shown = capsys.readouterr().out
-    assert "This is the run logistic-adamw-cosine-profile1-seed0 (id " in " ".join(shown.split())
+    assert "This is the run ptbxl-logistic-adamw-cosine-profile1-seed0 (id " in " ".join(shown.split())
     following = shown.split("next")[-1]
     assert "optimizer=sgd" in following and "trainer.profile" not in following
 

@@ -308,9 +308,8 @@ def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
     assert run.data.tags["init_from"] == f"…/gone ({read_kept_base(cut).sha256})"
     assert "Started from init_from=…/gone, a run of the task superdiagnostic" in run.data.tags["mlflow.note.content"]
     assert run.data.params["model.dropout"] == "0.25"
-    assert (
-        run.data.params["model.width"] == "8" and run.info.run_name == "mlp-from-gone-adamw-lr0.001-cosine-ema0.5-seed0"
-    )
+    assert run.data.params["model.width"] == "8"
+    assert run.info.run_name == "ptbxl-mlp-from-gone-adamw-lr0.001-cosine-ema0.5-seed0"
     assert run.data.metrics["train/penalty"] > 0
     seen, of_base = (read_trained_data(run, "run", takes_added=True).ancestry.trained for run in (whole, base_run))
     assert set(of_base) < set(seen)

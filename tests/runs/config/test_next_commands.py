@@ -36,7 +36,7 @@ def test_one_option_is_left_out_of_its_group() -> None:
     assert without(given, "trainer.profile") == ["trainer=default", "trainer.profiles=1", "trainer.epochs=2"]
 
 
-PARTS = "${hydra:runtime.choices.model}-${hydra:runtime.choices.optimizer}-${hydra:runtime.choices.schedule}"
+PARTS = "-".join(f"${{hydra:runtime.choices.{group}}}" for group in ("data", "model", "optimizer", "schedule"))
 
 
 @pytest.mark.parametrize(

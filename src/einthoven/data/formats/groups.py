@@ -53,7 +53,7 @@ def join_groups(groups: Sequence[Group], source: str, *, has_times: bool = True)
     recorded = [group for group in groups if not group.is_derived]
     if len(groups) == 1 and recorded and not (groups[0].is_beat and groups[0].seconds <= BEAT_SECONDS):
         values, units = groups[0].load()
-        return FileSignals(values, groups[0].names, units, groups[0].fs)
+        return FileSignals(values, groups[0].names, units, groups[0].fs, cautions=_beat_label(groups[0]))
 
     if recorded and not any(group.leads for group in recorded):
         values, units = recorded[0].load()
@@ -62,7 +62,10 @@ def join_groups(groups: Sequence[Group], source: str, *, has_times: bool = True)
     rhythm = _without_beats(_with_starts(recorded))
     if not rhythm:
         content = ", ".join(group.describe() for group in groups) or "nothing"
-        raise UserError(f"{source}: {content} found, without a recorded waveform; expected a 12-lead ECG.")
+        expected = "a 12-lead ECG"
+        if any(group.is_beat for group in recorded):
+            expected = "the rhythm, because a median beat or a calibration pulse is not enough"
+        raise UserError(f"{source}: {content} found, without a recorded waveform; expected {expected}.")
     chosen, strips = _choose(rhythm, source, has_times=has_times)
     rates = sorted({group.fs for group in chosen})
     if len(rates) > 1:
@@ -77,6 +80,13 @@ def join_groups(groups: Sequence[Group], source: str, *, has_times: bool = True)
     parts = ", ".join(f"{group.describe()} from {group.start or 0:g} s" for group in used)
     action = "joined" if len(used) > 1 else "read"
     return replace(joined, cautions=(f"{action} {parts}", *_left_out(groups, used)))
+
+
+def _beat_label(group: Group) -> tuple[str, ...]:
+    """Return the caution about the only group of a file that is too long for a beat, but is labelled as one."""
+    if not group.is_beat:
+        return ()
+    return (f"read {group.describe()}, although its label is that of a beat or a calibration pulse",)
 
 
 def _left_out(groups: Sequence[Group], used: Sequence[Group]) -> tuple[str, ...]:
