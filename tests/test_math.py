@@ -37,9 +37,9 @@ def rows() -> list[Row]:
     cells = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in PAGE.read_text().splitlines()
-        if line.startswith("| ") and not line.startswith(("| concept", "| command", "| `"))
+        if line.startswith("| ") and not line.startswith("| idea")
     ]
-    return [Row(c[0], c[2], *(c[3:] or ("", ""))) for c in cells]
+    return [Row(c[0].partition("<br>")[0].strip("*"), c[1], *(c[2:] or ("", ""))) for c in cells]
 
 
 def choices() -> list[tuple[str, Row]]:

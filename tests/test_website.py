@@ -90,6 +90,10 @@ def test_a_link_to_a_function_leads_to_its_documentation() -> None:
     assert build.with_site_links(text, ROOT / "docs" / "math.md", Path("math.md")) == (
         "[`models/mlp.py: DenseLayer`](api/models.md#einthoven.models.mlp.DenseLayer) and the code"
     )
+    in_table = "\n| dense | [`models/mlp.py: DenseLayer`](../src/einthoven/models/mlp.py) |"
+    assert build.with_site_links(in_table, ROOT / "docs" / "math.md", Path("math.md")) == (
+        "\n| dense | [`DenseLayer`](api/models.md#einthoven.models.mlp.DenseLayer) |"
+    )
     assert "DenseLayer" in api_pages.public_names(ROOT / "src" / "einthoven" / "models" / "mlp.py")
 
 

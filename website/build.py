@@ -121,6 +121,10 @@ def with_site_links(text: str, source: Path, place: Path) -> str:
         if goal is None:
             # The site does not have this file. Its name stays, as text.
             return label[1:-1]
+        # In a table, the name of a function is enough: its link leads to the module.
+        is_in_table = text[text.rfind("\n", 0, match.start()) + 1] == "|"
+        if is_in_table:
+            label = re.sub(r"`[\w/]+\.py: ([\w.]+)`", r"`\1`", label)
         return f"{label}({up}{goal}{'#' if anchor and '#' not in goal else ''}{anchor})"
 
     return LINK.sub(replaced, text)
