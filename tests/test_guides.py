@@ -35,7 +35,7 @@ SHORT = (
     "einthoven predict my.csv --fs 500 --units mV",
     "einthoven explain ecg.hea --output ecg.png",
 )
-PROGRAMS = ("delineation.md", "explanation.md", "intervals.md", "prediction.md")
+PROGRAMS = ("delineation.md", "explanation.md", "formats.md", "intervals.md", "prediction.md")
 TESTED_ELSEWHERE = ("own_parts.md", "serving.md")  # test_extend.py, commands/test_serving.py
 
 
