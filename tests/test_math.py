@@ -102,7 +102,8 @@ def test_every_experiment_on_the_map_exists() -> None:
 
 @pytest.mark.parametrize("name", sorted(AT_THE_END | set(re.findall(r"figure `(\w+)`", PAGE.read_text()))))
 def test_what_is_told_at_the_end_of_a_run_is_written_there(name: str) -> None:
-    source = "".join((SRC / "runs" / file).read_text() for file in ("conclude.py", "feature_run.py", "figures.py"))
+    files = ("results/conclude.py", "feature_run.py", "results/figures.py")
+    source = "".join((SRC / "runs" / file).read_text() for file in files)
     # A model of ECG features adds its name to that of its pictures.
     assert f'"{name}"' in source or f'f"{name}{{suffix}}"' in source
 
