@@ -115,10 +115,13 @@ def test_pictures_that_are_written_beside_other_work_have_the_same_pixels(
 ) -> None:
     monkeypatch.setattr(beside, "usable_cores", lambda: cores)
     figures = {}
-    for name in ("first", "second"):
-        figures[name] = Figure(figsize=(3, 2), layout="constrained")
+    pixels = {}
+    for name, dpi in (("page", 72), ("plot", 150)):
+        figures[name] = Figure(figsize=(3, 2), dpi=dpi, layout="constrained")
         figures[name].subplots().set_title(name)
-        figures[name].savefig(tmp_path / f"{name}.png", dpi=150)
+        figures[name].savefig(tmp_path / f"{name}.png")
+        pixels[name] = imread(tmp_path / f"{name}.png")
+        assert pixels[name].shape == (2 * dpi, 3 * dpi, 4)
     recorder = open_run(uri)
     with recorder.figures(figures):
         recorder.text("beside", "text.txt")
@@ -127,7 +130,7 @@ def test_pictures_that_are_written_beside_other_work_have_the_same_pixels(
     assert {file.path for file in client.list_artifacts(recorder.run_id)} == {"figures", "text.txt"}
     for name in figures:
         logged = client.download_artifacts(recorder.run_id, f"figures/{name}.png", str(tmp_path))
-        np.testing.assert_array_equal(imread(logged), imread(tmp_path / f"{name}.png"))
+        np.testing.assert_array_equal(imread(logged), pixels[name])
     assert not list(tmp_path.rglob(".einthoven-partial-*"))
 
 

@@ -154,7 +154,8 @@ class Files:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=150, pil_kwargs={"compress_level": _COMPRESSION})
+    # Each figure states its dots per inch: a page of several records has fewer than a plot.
+    figure.savefig(path, dpi="figure", pil_kwargs={"compress_level": _COMPRESSION})
 
 
 def folder_of(path: str) -> str:
