@@ -11,6 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.columns import Columns
+from rich.padding import Padding
+from rich.table import Table
+
 from einthoven.functional.measurements import Measurements
 from einthoven.predict import Predictor
 from einthoven.predict.answers import Answer
@@ -20,10 +24,12 @@ from einthoven.report.measurement_text import NOT_CLINICAL, measurement_line
 from einthoven.terminal.answer_text import Row, answer_rows, meanings_line, page_lines
 from einthoven.terminal.display import console, errors
 from einthoven.terminal.measurement_columns import MeasurementColumns
-from einthoven.terminal.row_layout import lay_out
 
 if TYPE_CHECKING:
     from einthoven.report.prediction_pages import Pages
+
+_INDENT = 2
+"""Of the rows below the name of a file."""
 
 
 class Output(ABC):
@@ -122,25 +128,25 @@ class Output(ABC):
 
 
 class _TextOutput(Output):
-    """The name of each file, and below it rows for people."""
+    """The name of each file, and below it a small table for people."""
 
     def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool, measures: bool = False) -> None:
         super().__init__(predictor, pdf, timeline, measures)
-        self._answers: list[tuple[str, list[Row]]] = []
+        self._tables: list[tuple[str, Table]] = []
         self._has_intervals = False
 
     def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
-        """Make the rows of the record."""
+        """Make the table of the record."""
         rows = answer_rows(answer, self.predictor.groups, measurements, timeline=self.timeline)
-        self._answers.append((Path(answer["file"]).name, rows))
+        self._tables.append((Path(answer["file"]).name, _small_table(rows)))
         self._has_intervals |= any(interval is not None for interval in answer["intervals"].values())
 
     def _end(self) -> None:
-        """Print the rows, and what they mean."""
-        for name, rows in self._answers:
+        """Print the tables, and what they mean."""
+        for name, table in self._tables:
             console.print(name, style="bold", soft_wrap=True)
-            console.print("\n".join(lay_out(rows, console)), soft_wrap=True)
-        if self._answers:
+            console.print(Padding(table, (0, 0, 0, _INDENT)))
+        if self._tables:
             console.print()
             if self._has_intervals:
                 console.print("(in brackets): the 95 % interval of the probability.", style="dim")
@@ -252,6 +258,17 @@ class _CsvOutput(Output):
 
 
 OUTPUTS: dict[str, type[Output]] = {"text": _TextOutput, "json": _JsonOutput, "csv": _CsvOutput}
+
+
+def _small_table(rows: Sequence[Row]) -> Table:
+    """Return rows as a table without lines."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        content = Columns(row.texts, padding=(0, 3)) if row.side_by_side else "\n".join(row.texts)
+        table.add_row(row.name, content)
+    return table
 
 
 def _cell(value: float | None) -> str:
