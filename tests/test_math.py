@@ -34,12 +34,15 @@ class Row:
 
 
 def rows() -> list[Row]:
-    cells = [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in PAGE.read_text().splitlines()
-        if line.startswith("| ") and not line.startswith("| idea")
-    ]
-    return [Row(c[0].partition("<br>")[0].strip("*"), c[1], *(c[2:] or ("", ""))) for c in cells]
+    found = []
+    for line in PAGE.read_text().splitlines():
+        if not line.startswith("| **"):
+            continue
+        idea, *others = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        concept, *_, code = idea.split("<br>")
+        # What is computed after a training is no option. Its code has a column of its own.
+        found.append(Row(concept.strip("*"), code, *others) if len(others) == 2 else Row(concept, others[0], "", ""))
+    return found
 
 
 def choices() -> list[tuple[str, Row]]:
