@@ -87,6 +87,8 @@ def mine(corpus: Path, tmp_path: Path) -> Path:
         (["trainer.epochs=abc"], "trainer.epochs"),
         (["trainer.epoch=3"], "trainer.epoch: unknown; did you mean epochs"),
         (["trainr.epochs=3"], "did you mean trainer"),
+        (["epochs=3"], "epochs: unknown; this is a value of a part: expected trainer.epochs."),
+        (["lr=0.1"], "lr: unknown; this is a value of a part: expected optimizer.lr."),
         (["optimizer.lrr=0.1"], "optimizer.lrr: unknown; did you mean lr"),
         (["+optimizer.lrr=0.1"], "optimizer.lrr: unknown; did you mean lr"),
         (["+epochs=3"], "+epochs=3: unknown; there are"),
@@ -208,6 +210,8 @@ def test_every_verb_has_a_module_and_a_help_text() -> None:
     modules = sorted(path.stem for path in Path(einthoven.__file__).with_name("commands").glob("[!_]*.py"))
     assert sorted(cli.VERBS) == sorted(VERB_HELP) == modules
     assert all(f"  {verb} " in HELP for verb in cli.VERBS)
+    # A terminal of the usual width breaks no line.
+    assert max(len(line) for text in (HELP, *VERB_HELP.values()) for line in text.splitlines()) <= 80
 
 
 WRONG = """
@@ -317,7 +321,7 @@ def test_a_reader_that_ends_causes_no_error(arguments: str, exit_code: int) -> N
 def test_help_version_and_list(capfd: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"], ["-h"], ["help"]):
         cli.main(arguments)
-        assert "usage: einthoven VERB" in capfd.readouterr().out
+        assert "usage: einthoven COMMAND" in capfd.readouterr().out
     cli.main(["--version"])
     assert capfd.readouterr().out.strip() == einthoven.__version__
     cli.main(["list", "optimizer"])

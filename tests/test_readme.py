@@ -69,7 +69,8 @@ def joined(block: str) -> list[str]:
 def commands() -> list[str]:
     typed = [line.strip() for page in PAGES for block in blocks(page, "bash") for line in joined(block)]
     inline = [span for span in everywhere(r"(einthoven|make) .*") if not PLACEHOLDER.search(span)]
-    shown = [re.split(r" {2,}", line.strip())[0] for line in HELP.splitlines() if line.startswith("  einthoven ")]
+    help_lines = [line for text in (HELP, *VERB_HELP.values()) for line in text.splitlines()]
+    shown = [line.strip() for line in help_lines if line.startswith("  einthoven ")]
     return sorted({line for line in (*typed, *inline, *shown) if line})
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from einthoven.contracts import Position
 from einthoven.terminal import display
-from einthoven.terminal.display import TrainingDisplay, after_first_line, bar, say, say_first, say_next
+from einthoven.terminal.display import TrainingDisplay, after_first_line, bar, results_table, say, say_first, say_next
 
 
 def test_progress_leaves_no_line_in_a_file() -> None:
@@ -88,3 +88,25 @@ def test_the_first_step_of_a_display_has_no_rate(monkeypatch: pytest.MonkeyPatch
     first, second = file.getvalue().splitlines()
     assert first.startswith("epoch 1/3") and "records/s" not in first
     assert second.startswith("epoch 2/3") and "64 records/s" in second
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("optimizer=schedule_free_adamw", ["optimizer=schedule_free_adamw"]),
+        ("model=conv_attention optimizer=muon", ["model=conv_attention", "optimizer=muon"]),
+        ("init_from=outputs/2026-12-01/17-44-29-sweep", ["init_from=outputs/2026-12-01/17-", "44-29-sweep"]),
+        ("右脚ブロック", ["右脚ブロック"]),
+    ],
+)
+def test_long_names_of_a_table_are_broken_at_blanks_and_marks(
+    monkeypatch: pytest.MonkeyPatch, name: str, shown: list[str]
+) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    monkeypatch.setattr(display, "console", console)
+    scores = ["val/macro_auroc (mean ± sd)", "test/macro_auroc (mean ± sd)"]
+    row = [name, "3", "0.9100 ± 0.0012", "0.9120 ± 0.0090"]
+    console.print(results_table("sweep", ["configuration", "runs", *scores], [row]))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split("│")[1].strip() for line in lines if line.startswith("│")] == shown
+    assert "0.9100 ± 0.0012 │" in lines[5] and "0.9120 ± 0.0090 │" in lines[5]

@@ -168,7 +168,7 @@ class FeatureRun:
             f"{', '.join(FEATURE_GROUPS)} and folds change it."
         )
 
-    def conclude(self, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
+    def conclude(self, recorder: Recorder, *, is_fold: bool = False) -> tuple[dict[str, float], dict[str, Predictions]]:
         """Evaluate the fitted model, and log what belongs on the run page."""
         row_predictions = {split: self._predict(split) for split in ("val", "test") if split in self.data.splits}
         predictions = by_record(self, row_predictions)

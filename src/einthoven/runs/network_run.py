@@ -221,9 +221,9 @@ class NetworkRun(NetworkState):
         metrics |= {name: float(value) for name, value in self.penalty.metrics(self.model).items()}
         return metrics
 
-    def conclude(self, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
+    def conclude(self, recorder: Recorder, *, is_fold: bool = False) -> tuple[dict[str, float], dict[str, Predictions]]:
         """Evaluate the selected weights, and log what belongs on the run page."""
-        return conclude(self, recorder, self.validation)
+        return conclude(self, recorder, self.validation, is_fold=is_fold)
 
     def compare_with_teachers(self, split: str, predictions: Predictions) -> dict[str, float]:
         """Return the divergence from the teachers and the agreement with them; none without teachers."""

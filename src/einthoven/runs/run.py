@@ -77,8 +77,14 @@ class Run(RunParts, Protocol):
     def training(self, recorder: Recorder) -> AbstractContextManager[Callable[[], object]]:
         """Return a context that shows the progress. Its value is a function without arguments that trains."""
 
-    def conclude(self, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
+    def conclude(self, recorder: Recorder, *, is_fold: bool = False) -> tuple[dict[str, float], dict[str, Predictions]]:
         """Evaluate the trained model, and log what belongs on the run page.
+
+        Parameters
+        ----------
+        recorder : Recorder
+        is_fold : bool
+            Whether the run is a fold of a cross-validation, which describes the bundles of all folds itself.
 
         Returns
         -------

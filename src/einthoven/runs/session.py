@@ -36,7 +36,7 @@ class _Session:
 
 
 @contextmanager
-def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Iterator[_Session]:
+def training_session(run: Run, recorder: Recorder, *, is_fold: bool = False) -> Iterator[_Session]:
     """Yield the function that trains. When the block ends, conclude the run and give advice.
 
     A run that fails gets advice, too, unless a file could not be written: that needs no other explanation. The caller
@@ -44,8 +44,8 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
 
     Parameters
     ----------
-    hints : bool
-        Whether to say how an interrupted run is resumed. The caller may resume it in another way.
+    is_fold : bool
+        Whether the run is a fold of a cross-validation, which says itself how it is resumed and where its bundles are.
     """
     say_first(_first_line(run))
     facts = advice.measure_splits(run, recorder)
@@ -53,12 +53,12 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
         with run.training(recorder) as fit:
             session = _Session(fit)
             yield session
-        session.metrics, predictions = run.conclude(recorder)
+        session.metrics, predictions = run.conclude(recorder, is_fold=is_fold)
         if isinstance(run, NetworkParts) and run.config.get("mean_with"):
             session.metrics |= conclude_mean(run, recorder)
     except KeyboardInterrupt:
         # A feature model is fitted at once, so that it is not resumed.
-        if hints and isinstance(run, NetworkParts):
+        if not is_fold and isinstance(run, NetworkParts):
             say(f"The run is interrupted. This continues it: {resume_command(run.folder, run.settings.tracking)}")
         raise
     except LostProcessError:

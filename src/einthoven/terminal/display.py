@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -298,10 +300,36 @@ class TrainingDisplay:
 
 
 def results_table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """Return a table with names in the first column and numbers in the others."""
+    """Return a table with names in the first column and numbers in the others.
+
+    A name that is too long for the terminal continues in the next line behind a mark such as ``_``, if there is room.
+    """
+    numbers_width = sum(max(map(_longest_word, cells)) for cells in list(zip(columns, *rows, strict=True))[1:])
+    frame_width = 3 * len(columns) + 1
+    room = console.width - numbers_width - frame_width
+    names = [broken_name(row[0], room) for row in rows]
+    has_room = all(cell_len(line) <= room for name in (columns[0], *names) for line in name.split("\n"))
+
     table = Table(title=title, title_justify="left", title_style="bold")
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    table.add_column(columns[0], overflow="fold", no_wrap=has_room)
+    for name in columns[1:]:
+        table.add_column(name, justify="right", overflow="fold")
+    for name, row in zip(names if has_room else [row[0] for row in rows], rows, strict=True):
+        table.add_row(name, *row[1:])
     return table
+
+
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
+
+
+def broken_name(name: str, width: int) -> str:
+    """Return a name in lines. One that is wider than `width` ends at a blank, or in a long word behind a mark."""
+    lines = [""]
+    for word in re.split(r"(?<=\s)", name):
+        is_long = cell_len(word.rstrip()) > width
+        for piece in re.split(r"(?<=[_/=.-])", word) if is_long else [word]:
+            if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)

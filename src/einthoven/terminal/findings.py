@@ -25,12 +25,15 @@ from einthoven.data.store.packed_store import Store
 from einthoven.data.store.store_folder import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.functional.words import capitalized
-from einthoven.terminal.display import bar, console, results_table, say
+from einthoven.terminal.display import bar, broken_name, console, results_table, say
 
 ABOVE_CAUTION = SEVERITIES[SEVERITIES.index("caution") + 1 :]
 """The severities that ``--strict`` does not accept."""
 NAMED_RECORDS = 3
 """A message of ``strict=true`` names at most this many records."""
+
+_FILE_WIDTH = 20
+"""Width from which the name of a file takes several lines of the table."""
 
 COLOURS = {"error": "red", "warning": "yellow", "caution": "cyan", "info": "dim"}
 
@@ -75,7 +78,7 @@ def show_reports(reports: list[dict[str, Any]]) -> None:
     for name in ("file", "severity", "finding", "leads", "evidence"):
         table.add_column(name, overflow="fold")
     for report in reports:
-        file = Path(report["file"]).name
+        file = broken_name(Path(report["file"]).name, _FILE_WIDTH)
         if not report["findings"]:
             table.add_row(file, Text("none", style="green"), "", "", "nothing found")
         for number, finding in enumerate(report["findings"]):

@@ -61,8 +61,8 @@ def arrange(verb: str, arguments: Sequence[str]) -> list[str]:
             _check_value(verb, *flags[-2:])
         elif argument.startswith("-"):
             raise UserError(
-                f"{verb}: {argument}: unknown; expected OPTION=VALUE, --multirun, --cfg job, --config-dir DIR or "
-                f"--trust MODULE (einthoven {verb} --help)."
+                f"{verb}: {argument}: unknown; expected OPTION=VALUE without dashes, such as seed=1, or one of "
+                f"--multirun, --cfg job, --config-dir DIR, --trust MODULE (einthoven {verb} --help)."
             )
         else:
             _check_equals(verb, argument)

@@ -180,6 +180,11 @@ def _unknown_key_sentence(key: str, folders: Sequence[Path], name: str, argument
             chosen_parts.append(f"{part}={first_value}")
     node = compose_options(folders, name, *chosen_parts)
 
+    # The name of a value without its part, such as epochs=5.
+    owners = [part for part in parts if isinstance(node.get(part), DictConfig) and key in node[part]]
+    if owners:
+        return f"{key}: unknown; this is a value of a part: expected {' or '.join(f'{part}.{key}' for part in owners)}."
+
     # Go down to the first name that does not exist.
     *parents, unknown = key.split(".")
     for parent in parents:

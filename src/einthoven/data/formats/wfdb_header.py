@@ -137,6 +137,9 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     try:
         descriptor, size = open_descriptor(file)
     except (OSError, ValueError) as error:
+        # A missing file such as ecg.pdf is more likely than a record of this name.
+        if isinstance(error, FileNotFoundError) and "." in name.removesuffix(".hea"):
+            raise UserError(f"{path}: no such file, and no WFDB header {name}.") from None
         raise UserError(
             f"{file.replace(chr(0), '?')}: cannot be read ({reason(error)}); expected a WFDB header."
         ) from None

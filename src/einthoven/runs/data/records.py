@@ -138,8 +138,8 @@ def read_records(config: DictConfig, task: Any, *, checks_files: bool) -> Record
     _refuse_other_labels(source, task)
     key = None if checks_files else _key(config, source)
     if key is not None and _kept and _kept[0].key == key:
+        # The notes about the store were said when it was opened.
         records = _kept[0]
-        _describe_store(records.store)
     else:
         forget_records()
         with bar("preparing records") as progress:

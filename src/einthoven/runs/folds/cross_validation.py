@@ -14,7 +14,7 @@ from einthoven.contracts import TaskKind
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.data.record_names import names_in
 from einthoven.errors import UserError
-from einthoven.predict.model_folder import FOLD
+from einthoven.predict.model_folder import BUNDLE, FOLD
 from einthoven.report.markdown import markdown_table
 from einthoven.runs.config.identity import identity_tags
 from einthoven.runs.config.next_commands import report_command, resume_command, ui_command
@@ -45,7 +45,7 @@ from einthoven.runs.resume import assemble_begun, describe_position
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
-from einthoven.terminal.display import console, results_table, say, say_next
+from einthoven.terminal.display import console, results_table, say, say_first, say_next
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids
 from einthoven.tracking.closing import closing, error_tag
@@ -159,7 +159,7 @@ def _train_folds(
                 # The parent run is opened when the first run is known to be trainable.
                 if parent is None:
                     parent = _open_parent(run, config, folder, overrides, lock)
-                say(f"Fold {fold} is held out: the model is trained on the other folds, and judged on this one.")
+                say_first(f"Fold {fold} is held out: the model is trained on the other folds, and judged on this one.")
                 _train_fold(run, notes, f"{settings.tracking.run_name}-fold{fold}", overrides, parent, fold_lock)
             held_out.append(predict_held_out(run, run.evaluate("val"), fold))
             trained.append(training_log_odds(run))
@@ -178,6 +178,13 @@ def _train_folds(
         metrics = _log_pooled(run, parent, folder, held_out)
         parent.tags({CONCLUDED: "true"})
     return metrics
+
+
+def _say_bundles(folder: Path) -> None:
+    """Say where the bundles of the folds are, if there are some. Their calibration would need test records."""
+    bundles = sorted(folder.glob(f"{FOLD}*/{BUNDLE}"))
+    if bundles:
+        say(f"The model of each fold is a bundle that predicts, such as {bundles[0]}. It is not calibrated.")
 
 
 def _open_parent(run: Run, config: DictConfig, folder: Path, overrides: list[str], lock: FileLock) -> Recorder:
@@ -240,7 +247,7 @@ def _train_fold(
     )
     if notes:
         say(describe_position(run))
-    with closing(recorder), training_session(run, recorder, hints=False) as session:
+    with closing(recorder), training_session(run, recorder, is_fold=True) as session:
         session.fit()
 
 
@@ -303,6 +310,7 @@ def _log_pooled(run: Run, parent: Recorder, folder: Path, held_out: list[HeldOut
     if by_class is not None:
         console.print(by_class)
     say(f"Wrote the prediction of each record by the model that has not seen it to {folder / OUT_OF_FOLD}.")
+    _say_bundles(folder)
     commands = [
         (ui_command(parent.uri), "look at the cross-validation in MLflow"),
         (report_command(parent.run_id, parent.uri), "write one page that compares its folds"),

@@ -42,9 +42,11 @@ def _pipeline(run: NetworkParts) -> Pipeline:
 
 
 def conclude(
-    run: NetworkParts, recorder: Recorder, validation: Validation
+    run: NetworkParts, recorder: Recorder, validation: Validation, *, is_fold: bool
 ) -> tuple[dict[str, float], dict[str, Predictions]]:
     """Evaluate the selected weights of a network, and log what belongs on the run page.
+
+    The parameters are those of `Run.conclude`.
 
     Returns
     -------
@@ -79,7 +81,9 @@ def conclude(
     if landscape:
         recorder.arrays(landscape, "landscape.npz")
     fitted = calibrate(run, predictions, metrics)
-    say(write_bundle(run, fitted))
+    bundle_message = write_bundle(run, fitted)
+    if not is_fold:
+        say(bundle_message)
     if fitted is not None:
         write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(fitted.split)))
     tables = {split: prediction_table(run, split, of_rows) for split, of_rows in row_predictions.items()}
