@@ -93,3 +93,11 @@ def _centres(is_line: np.ndarray) -> np.ndarray:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_line, [False]]).astype(int)))
     starts, ends = edges[::2], edges[1::2]
     return np.asarray((starts + ends - 1) / 2)
+
+
+def texts_of_print(page: Page) -> list[str]:
+    """Print the page, and return the text of each sheet with single blanks."""
+    import pypdfium2
+
+    sheets = pypdfium2.PdfDocument(page.pdf(prefer_css_page_size=True))
+    return [" ".join(sheet.get_textpage().get_text_range().split()) for sheet in sheets]

@@ -12,7 +12,7 @@ from running import Server
 
 pytest.importorskip("playwright", reason="playwright is not installed: this test drives a browser with it.")
 
-from browser import drop, opened, squares_of_print, system_browser
+from browser import drop, opened, squares_of_print, system_browser, texts_of_print
 from playwright.sync_api import Browser, Page, Route, expect
 
 from einthoven.data import read_record
@@ -188,8 +188,10 @@ def test_an_answer_to_an_earlier_question_is_not_shown(page: Page, record: Path)
     waiting = []
     page.route("**/answer?*file=r.csv*", lambda route: waiting.append(route))
     choose(page, record / "r.csv")
+    expect(page.locator("#waiting")).to_have_text(re.compile(r"\d+ s so far\. .* The limit is 10 s\."))
     page.get_by_role("button", name="Show a generated ECG").click()
     expect(page.locator("#name")).to_have_text("generated.hea")
+    expect(page.locator("#waiting")).to_be_empty()
     waiting[0].fulfill(status=422, json={"error": "of before"})
     page.wait_for_timeout(50)
     expect(page.locator("#error")).to_be_empty()
@@ -472,10 +474,10 @@ def test_a_long_answer_leaves_room_for_the_ecg_on_the_first_sheet(page: Page) ->
         response = route.fetch()
         content = response.json()
         first = content["main"][0]
-        content["main"] = [{**first, "name": name, "stands_out": True} for name in list(CLASSES)[:4]]
-        content["cautions"] = ["10 samples of V1 are invalid: the model reads 0 mV there"] * 2
+        content["main"] = [{**first, "name": name, "stands_out": True} for name in CLASSES]
+        content["cautions"] = ["10 samples of V1 are invalid: the model reads 0 mV there"] * 6
         content["patient"] = {"age": 71, "sex": "male"}
-        content["measurements"]["notes"] = ["measured in the first 300 s of 1800 s"]
+        content["measurements"]["notes"] = ["measured in the first 300 s of 1800 s"] * 8
         for name in ("heart_rate", "pr", "qrs", "qtc_fridericia"):
             content["measurements"][name]["notes"] = [
                 "QRS of 134 ms is part of QT",
@@ -488,6 +490,16 @@ def test_a_long_answer_leaves_room_for_the_ecg_on_the_first_sheet(page: Page) ->
     expect(page.locator("#answer")).to_be_visible()
     sizes, _ = squares_of_print(page)
     assert sizes == pytest.approx([5.0] * (54 + 26), abs=0.05)
+
+    # What is too long stands behind the ECG, and on the screen all is at its place again.
+    first_sheet, second_sheet = texts_of_print(page)[:2]
+    assert "More of the answer is on the next page" in first_sheet
+    assert "Measured in the first 300 s" not in first_sheet and "Measured in the first 300 s" in second_sheet
+    last_labels = [name for name in CLASSES.values() if name not in first_sheet]
+    assert all(name in second_sheet for name in last_labels)
+    assert texts(page, ".main-label strong") == list(CLASSES.values())
+    expect(page.locator("#continued")).to_be_hidden()
+    expect(page.locator("#vital-signs")).to_contain_text("Measured in the first 300 s")
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])

@@ -14,7 +14,9 @@ let about = null; // description of the model, from /about
 let record = null; // the record on the page: an answer, or a record without one
 let requests = 0; // number of the last request: an answer to an earlier request is not shown
 let retry = null; // asks again for what a request did not bring
+let stop_waiting = () => {}; // ends the display of how long the page waits
 
+const PATIENCE = 2000; // ms until the page shows for how long it waits
 const STATUS_OF_REFUSAL = 422; // the record itself is the reason: asking again would change nothing
 
 // Fields of the form that messages name.
@@ -36,6 +38,20 @@ function show_error(text, is_shown = true) {
   at("status").textContent = "";
   at("error").textContent = text;
   at("error").classList.toggle("spoken", !is_shown);
+}
+
+/** Show in an element for how long the page waits, which can be long on a busy machine. Return what ends it. */
+function show_waiting(place) {
+  const start = Date.now();
+  const timer = setInterval(() => {
+    const waited = Date.now() - start;
+    if (waited < PATIENCE) return;
+    place.textContent = `${Math.floor(waited / 1000)} s so far. A long recording takes longer. The limit is ${about.limits.seconds} s.`;
+  }, 500);
+  return () => {
+    clearInterval(timer);
+    place.textContent = "";
+  };
 }
 
 /** Say that a change of the page did not happen, beside the controls. The answer stays. */
@@ -71,6 +87,7 @@ async function ask(start = 0, is_new = true) {
     if (!at("metadata").hidden) ["fs", "units", "leads"].forEach((name) => query.set(name, at(name).value.trim()));
   }
   const number = ++requests;
+  stop_waiting();
   at("again").hidden = true;
   const size = chosen.files.reduce((sum, file) => sum + file.size, 0);
   if (size > about.limits.megabytes * 1e6) {
@@ -81,8 +98,10 @@ async function ask(start = 0, is_new = true) {
   const name = chosen.example === null ? chosen.files[0].name : "a generated ECG";
   show_status(`Reading ${name} …`, is_new);
   const explained = chosen.explained;
+  stop_waiting = show_waiting(at(is_new ? "waiting" : "waiting-for-page"));
   const { status, content } = await reply_to(query, new Blob(chosen.files));
   if (number !== requests) return;
+  stop_waiting();
   retry = () => {
     chosen.explained = explained;
     ask(start, is_new);
