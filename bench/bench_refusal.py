@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from held_out import HeldOutFold, read_held_out
 from numpy.typing import NDArray
 
 from einthoven.augment.leads import swap_matrices
@@ -26,7 +27,6 @@ from einthoven.functional.conform import round_to_int16
 from einthoven.functional.electrodes import electrode_matrix
 from einthoven.predict import PTBXL_BUNDLE
 from einthoven.predict.bundle import Bundle, read_bundle
-from einthoven.runs.folds.held_out import HeldOutFold, read_held_out
 
 Float = NDArray[np.float64]
 Alter = Callable[[Float, np.random.Generator], Float]

@@ -20,13 +20,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from cross_fit import CrossFit, cross_fit
 from numpy.typing import NDArray
 from recipe_results import HELD_OUT, MOST_SEEDS, Held, Records, join, read, read_records
 
 from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.comparison import difference_of_means
 from einthoven.evaluation.conformal import coverage_per_class, missed_share
-from einthoven.evaluation.cross_fit import CrossFit, cross_fit
 from einthoven.evaluation.scores import calibration_error_per_class, log_loss_per_class
 from einthoven.evaluation.selective import ALPHA_OF_CLASSES, abstention
 

@@ -7,7 +7,7 @@ Trains nine networks, each without one of the folds 1-9, and one on all of them,
 the given options. With `task.targets=all`, the network learns statements, and answers rhythms and statements beside
 the five superclasses: those with enough positive patients that it can tell (`ptbxl_classes.py`). Calibration,
 operating points, sets, the limit of the refusal and the losses without a lead are fitted to the out-of-fold
-predictions. The figures of the model card are of fits on the other folds (`evaluation.cross_fit`). Parameters are
+predictions. The figures of the model card are of fits on the other folds (`cross_fit.py`). Parameters are
 rounded to half precision before anything is fitted. `--runs` names a folder that keeps the trainings (``cv/fold-1``,
 …, ``final``). Trainings that are there already are used, and an interrupted one is continued. `--train fold-1,final`
 trains these only and makes no bundle, so that several processes can share the work. `--groups` holds out three folds
@@ -35,6 +35,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from cross_fit import CrossFit, cross_fit, group_thresholds
+from held_out import HeldOutFold, half_precision, read_held_out, stored_signals, with_familiarity
 from numpy.typing import NDArray
 from ptbxl_card import CardFigures, LeadLoss, model_card
 from ptbxl_classes import (
@@ -68,19 +70,17 @@ from einthoven.evaluation.calibration import Calibration
 from einthoven.evaluation.calibration_check import fit_and_check
 from einthoven.evaluation.calibration_state import METHODS
 from einthoven.evaluation.comparison import paired_difference
-from einthoven.evaluation.conformal import group_thresholds
-from einthoven.evaluation.cross_fit import CrossFit, cross_fit
 from einthoven.evaluation.decisions import confusion
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.operating_points import MEASURES, choose_threshold
 from einthoven.evaluation.selective import ALPHAS
+from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS
 from einthoven.predict import PTBXL_BUNDLE, SYNTHETIC_BUNDLE
 from einthoven.predict.bundle import Bundle, read_bundle
 from einthoven.predict.groups import answer_groups
-from einthoven.predict.missing_lead import INDEPENDENT, MissingLead, fit_weights
+from einthoven.predict.missing_lead import MissingLead
 from einthoven.predict.model_folder import FOLD
 from einthoven.predict.refusal import Refusal
-from einthoven.runs.folds.held_out import HeldOutFold, half_precision, read_held_out, stored_signals, with_familiarity
 from einthoven.runs.network.finished import read_finished
 from einthoven.runs.results.evaluation_results import RULES
 from einthoven.tracking.concluded import is_concluded
@@ -244,7 +244,7 @@ def make(root: Path, runs: Path) -> None:
     covariance = lead_covariance(train_signals, bundle.input_format.leads)
     missing_leads = {}
     for loss in losses:
-        weights = fit_weights(covariance, INDEPENDENT, loss.lead)
+        weights = fit_weights(covariance, INDEPENDENT_LEADS, loss.lead)
         missing_leads[loss.lead] = MissingLead(
             weights, *(round(value, 4) for value in (loss.loss, loss.low, loss.high))
         )
@@ -369,7 +369,7 @@ def has_refused_finding(findings: Sequence[Finding]) -> bool:
 
 def lead_covariance(signals: Signals, leads: Sequence[str]) -> Float:
     """Return the mean products of the independent leads over all records and samples, in mV²."""
-    rows = [leads.index(lead) for lead in INDEPENDENT]
+    rows = [leads.index(lead) for lead in INDEPENDENT_LEADS]
     total = np.zeros((len(rows), len(rows)))
     for first in range(0, len(signals), AT_ONCE):
         x = signals[first : first + AT_ONCE, rows] * 1e-3
@@ -378,13 +378,36 @@ def lead_covariance(signals: Signals, leads: Sequence[str]) -> Float:
     return covariance
 
 
+def fit_weights(covariance: Float, leads: Sequence[str], missing: str) -> dict[str, float]:
+    """Fit the weights that compute one lead from the others by least squares, over all samples.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (L, L)
+        Mean products of the leads at the same time.
+    leads : sequence of L str
+        Leads that are linearly independent.
+    missing : str
+        One of them.
+
+    Returns
+    -------
+    dict of str to float
+        Weight of each other lead.
+    """
+    row = leads.index(missing)
+    others = [index for index in range(len(leads)) if index != row]
+    solution = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, row])
+    return {leads[index]: float(weight) for index, weight in zip(others, solution, strict=True)}
+
+
 def measure_loss(folds: Sequence[HeldOutFold], out_of_fold: OutOfFold, lead: str, main_columns: slice) -> LeadLoss:
     """Measure how much macro AUROC is lost if a lead is computed from the others, and if it is 0 mV."""
     of_computed: list[Float] = []
     of_zero: list[Float] = []
     for fold in folds:
         leads = fold.bundle.input_format.leads
-        weights = fit_weights(lead_covariance(fold.train_signals, leads), INDEPENDENT, lead)
+        weights = fit_weights(lead_covariance(fold.train_signals, leads), INDEPENDENT_LEADS, lead)
         computed = np.zeros(fold.signals[:, 0].shape)
         for other, weight in weights.items():
             computed += weight * fold.signals[:, leads.index(other)]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cross_fit import CrossFit
+from held_out import HeldOutFold
 from numpy.typing import NDArray
 from ptbxl_classes import ATTRIBUTION, FEWEST_PATIENTS, LOWEST_AUROC, MAIN_GROUP, LeftOut, OutOfFold, slices_of
 from ptbxl_members import WEIGHT, WorthOfMembers
@@ -15,7 +17,6 @@ from ptbxl_members import WEIGHT, WorthOfMembers
 from einthoven.data.doctor import CODES
 from einthoven.evaluation import scores
 from einthoven.evaluation.bootstrap import auroc_intervals
-from einthoven.evaluation.cross_fit import CrossFit
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import auroc_per_class, average_precision_per_class, macro_auroc
 from einthoven.evaluation.subgroups import subgroups
@@ -23,7 +24,6 @@ from einthoven.predict.bundle import Bundle
 from einthoven.predict.missing_lead import MOST_LOSS
 from einthoven.report.markdown import bullets, markdown_page, markdown_table
 from einthoven.runs.data.attributes import attributes
-from einthoven.runs.folds.held_out import HeldOutFold
 
 Float = NDArray[np.float64]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from held_out import HeldOutFold
 from numpy.typing import NDArray
 
 from einthoven.data.doctor import Finding, examine
@@ -18,7 +19,6 @@ from einthoven.evaluation.metrics import auroc_per_class
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.groups import Groups, answer_groups
-from einthoven.runs.folds.held_out import HeldOutFold
 
 Float = NDArray[np.float64]
 FEWEST_PATIENTS = 25

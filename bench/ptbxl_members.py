@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from held_out import HeldOutFold
 from numpy.typing import NDArray
 
 from einthoven.data.store.digests import digest
@@ -19,7 +20,6 @@ from einthoven.models.trees import GradientBoosting
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.forward import mean_with, predict_with_members, predict_with_network
 from einthoven.predict.tree_member import TreeMember
-from einthoven.runs.folds.held_out import HeldOutFold
 from einthoven.runs.network.members import FeatureMember, read_member
 
 Float = NDArray[np.float64]

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.linear_model import LinearRegression
 
 from einthoven.errors import UserError
+from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 import make_ptbxl_bundle
@@ -96,3 +98,13 @@ def test_the_card_says_whether_a_generator_knew_the_held_out_records(known: int,
     folds: Any = [Fold(np.arange(5) < known), Fold(np.zeros(4, bool))]
     start = ptbxl_card.start_of(bundle, folds)
     assert sentence in start and not start.endswith(".")
+
+
+def test_the_weights_of_a_missing_lead_are_those_of_a_linear_regression() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 8)) @ rng.normal(size=(8, 8))
+    found = make_ptbxl_bundle.fit_weights(x.T @ x / len(x), INDEPENDENT_LEADS, "V3")
+    row = INDEPENDENT_LEADS.index("V3")
+    expected = LinearRegression(fit_intercept=False).fit(np.delete(x, row, axis=1), x[:, row]).coef_
+    assert list(found) == [lead for lead in INDEPENDENT_LEADS if lead != "V3"]
+    assert list(found.values()) == pytest.approx(expected.tolist(), rel=1e-6)

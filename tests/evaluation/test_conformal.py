@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from einthoven.errors import UserError
 from einthoven.evaluation.conformal import (
-    group_thresholds,
     missed_share,
     risk_control_threshold,
     statement_sets,
@@ -72,15 +71,3 @@ def test_an_alpha_out_of_range_is_refused() -> None:
     y, p = records(10, 0)
     with pytest.raises(UserError, match=r"alpha=1.5: expected"):
         risk_control_threshold(y, p, 1.5)
-
-
-def test_each_group_of_classes_keeps_the_promise_by_its_own_threshold() -> None:
-    y, p = records(6000, 3)
-    groups = (slice(0, 1), slice(1, 4))
-    limits = group_thresholds(y[:2000], p[:2000], 0.1, groups)
-    assert limits[1] == limits[2] == limits[3] != limits[0]
-    for columns in groups:
-        assert limits[columns.start] == risk_control_threshold(y[:2000, columns], p[:2000, columns], 0.1)
-        missed = missed_share(y[2000:, columns], p[2000:, columns], limits[columns.start])
-        assert missed.mean() == pytest.approx(0.1, abs=0.04)
-    assert (group_thresholds(y, p, 0.1) == risk_control_threshold(y, p, 0.1)).all()

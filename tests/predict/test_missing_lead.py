@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression
 
 from einthoven import cli
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
+from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS
 from einthoven.predict import Predictor
-from einthoven.predict.missing_lead import INDEPENDENT, MissingLead, compute_lead, fit_weights
+from einthoven.predict.missing_lead import MissingLead, compute_lead
 
-OTHERS = [lead for lead in INDEPENDENT if lead != "V3"]
+OTHERS = [lead for lead in INDEPENDENT_LEADS if lead != "V3"]
 V3 = MissingLead({"V2": 0.5, "V4": 0.6, "I": -0.1}, 0.004, 0.001, 0.007)
 
 
@@ -31,16 +31,6 @@ def record(seed: int = 0) -> Record:
 def without(whole: Record, *leads: str) -> Record:
     rows = [row for row, lead in enumerate(whole.leads) if lead not in leads]
     return replace(whole, signal=whole.signal[rows], leads=tuple(whole.leads[row] for row in rows))
-
-
-def test_the_weights_are_those_of_a_linear_regression() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(5000, 8)) @ rng.normal(size=(8, 8))
-    found = fit_weights(x.T @ x / len(x), INDEPENDENT, "V3")
-    row = INDEPENDENT.index("V3")
-    expected = LinearRegression(fit_intercept=False).fit(np.delete(x, row, axis=1), x[:, row]).coef_
-    assert list(found) == OTHERS
-    assert list(found.values()) == pytest.approx(expected.tolist(), rel=1e-6)
 
 
 def test_the_lead_is_computed_and_a_lead_of_the_file_is_not_used() -> None:

@@ -9,8 +9,6 @@ threshold for each class, it holds for the positive records of each class, and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -91,35 +89,6 @@ def risk_control_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float
     # The smallest value is always controlled, because its risk is 0.
     is_controlled = n / (n + 1) * risk + 1 / (n + 1) <= alpha + 1e-12
     return float(value[is_controlled].max())
-
-
-def group_thresholds(
-    y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float, groups: Sequence[slice] = (slice(None),)
-) -> FloatArray:
-    """Find a threshold for each group of classes by `risk_control_threshold`, from the classes of the group alone.
-
-    Parameters
-    ----------
-    y_true, p, alpha
-        As in `risk_control_threshold`.
-    groups : sequence of slice
-        Columns of each group. Together they are all columns.
-
-    Returns
-    -------
-    array of float64, shape (K,)
-        For each class the threshold of its group.
-
-    Raises
-    ------
-    UserError
-        As in `risk_control_threshold`.
-    """
-    positive, probability = _check(y_true, p, alpha)
-    thresholds = np.zeros(positive.shape[1])
-    for group in groups:
-        thresholds[group] = risk_control_threshold(positive[:, group], probability[:, group], alpha)
-    return thresholds
 
 
 def class_thresholds(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float) -> FloatArray:

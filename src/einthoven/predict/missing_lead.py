@@ -7,13 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
-
-INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-"""The leads from which all twelve follow."""
 
 MOST_LOSS = 0.01
 """A lead may be missing if the macro AUROC without it is surely lower by at most this (upper end of the interval)."""
@@ -59,29 +55,6 @@ class MissingLead:
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``bundle.json``."""
         return {"weights": dict(self.weights), "loss": self.loss, "low": self.low, "high": self.high}
-
-
-def fit_weights(covariance: NDArray[np.float64], leads: Sequence[str], missing: str) -> dict[str, float]:
-    """Fit the weights that compute one lead from the others by least squares, over all samples.
-
-    Parameters
-    ----------
-    covariance : ndarray, shape (L, L)
-        Mean products of the leads at the same time.
-    leads : sequence of L str
-        Leads that are linearly independent, such as `INDEPENDENT`.
-    missing : str
-        One of them.
-
-    Returns
-    -------
-    dict of str to float
-        Weight of each other lead.
-    """
-    row = leads.index(missing)
-    others = [index for index in range(len(leads)) if index != row]
-    solution = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, row])
-    return {leads[index]: float(weight) for index, weight in zip(others, solution, strict=True)}
 
 
 def compute_lead(record: Record, lead: str, missing: MissingLead, leads: Sequence[str]) -> Record:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Temperature, Vector
-from einthoven.evaluation.conformal import missed_share
-from einthoven.evaluation.cross_fit import cross_fit
+from einthoven.evaluation.conformal import missed_share, risk_control_threshold
 from einthoven.evaluation.operating_points import Rule
+
+sys.path.append(str(Path(__file__).parents[2] / "bench"))
+from cross_fit import cross_fit, group_thresholds
 
 CLASSES = ("a", "b")
 MAKE = partial(Vector, CLASSES, False)
@@ -74,3 +78,18 @@ def test_each_group_of_classes_has_sets_of_its_own() -> None:
     for k, name in enumerate(CLASSES):
         one = cross_fit(partial(Vector, (name,), False), y[:, [k]], p[:, [k]], folds, alphas=(0.1,))
         assert np.array_equal(both.in_set[0.1][:, [k]], one.in_set[0.1])
+
+
+def test_each_group_of_classes_keeps_the_promise_by_its_own_threshold() -> None:
+    rng = np.random.default_rng(3)
+    z = rng.normal(-1.0, 1.5, (6000, 4)) + 0.7 * rng.normal(size=(6000, 1))
+    y = rng.uniform(size=z.shape) < 1 / (1 + np.exp(-z))
+    p = (1 / (1 + np.exp(-0.5 * z + rng.normal(0, 0.7, z.shape)))) ** 3
+    groups = (slice(0, 1), slice(1, 4))
+    limits = group_thresholds(y[:2000], p[:2000], 0.1, groups)
+    assert limits[1] == limits[2] == limits[3] != limits[0]
+    for columns in groups:
+        assert limits[columns.start] == risk_control_threshold(y[:2000, columns], p[:2000, columns], 0.1)
+        missed = missed_share(y[2000:, columns], p[2000:, columns], limits[columns.start])
+        assert missed.mean() == pytest.approx(0.1, abs=0.04)
+    assert (group_thresholds(y, p, 0.1) == risk_control_threshold(y, p, 0.1)).all()

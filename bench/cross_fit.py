@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
-from einthoven.evaluation.conformal import class_thresholds, group_thresholds
+from einthoven.evaluation.conformal import class_thresholds, risk_control_threshold
 from einthoven.evaluation.metrics import BoolArray, FloatArray
 from einthoven.evaluation.operating_points import Rule, choose_threshold
 
@@ -98,3 +98,32 @@ def cross_fit(
             in_set[alpha][is_held_out] = held_out >= group_thresholds(fit_y, fit_p, alpha, groups)
             in_own_set[alpha][is_held_out] = held_out >= class_thresholds(fit_y, fit_p, alpha)
     return CrossFit(calibrated, decisions, in_set, in_own_set)
+
+
+def group_thresholds(
+    y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float, groups: Sequence[slice] = (slice(None),)
+) -> FloatArray:
+    """Find a threshold for each group of classes by `risk_control_threshold`, from the classes of the group alone.
+
+    Parameters
+    ----------
+    y_true, p, alpha
+        As in `risk_control_threshold`.
+    groups : sequence of slice
+        Columns of each group. Together they are all columns.
+
+    Returns
+    -------
+    array of float64, shape (K,)
+        For each class the threshold of its group.
+
+    Raises
+    ------
+    UserError
+        As in `risk_control_threshold`.
+    """
+    positive, probability = np.asarray(y_true), np.asarray(p)
+    thresholds = np.zeros(positive.shape[1])
+    for group in groups:
+        thresholds[group] = risk_control_threshold(positive[:, group], probability[:, group], alpha)
+    return thresholds
