@@ -104,7 +104,7 @@ def read_run(folder: Path) -> NetworkRun:
     opened = open_trained(folder, "run", takes_added=False, free=())
     run = NetworkRun(opened.config, folder, opened.trained)
     run.load()
-    run.load_weights("best")
+    run.load_best_weights()
     run.model.eval()
     return run
 

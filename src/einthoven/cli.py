@@ -113,20 +113,7 @@ def _without_verb(arguments: list[str]) -> str:
 
 
 def _split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split the values of ``--trust`` from the other arguments.
-
-    Returns
-    -------
-    trusted : list of str
-        Modules and addresses.
-    others : list of str
-        The arguments that the command reads itself.
-
-    Raises
-    ------
-    UserError
-        If ``--trust`` has no value, or one that is neither the name of a module nor an address.
-    """
+    """Split the modules and addresses that ``--trust`` names from the arguments that the command reads itself."""
     trusted = []
     others = []
     remaining = iter(arguments)

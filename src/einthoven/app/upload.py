@@ -29,10 +29,7 @@ class TooLargeError(UserError):
 def _safe_name(name: str) -> str:
     """Return the last part of a file name, without characters that a file system or a terminal could interpret.
 
-    Raises
-    ------
-    UserError
-        If no character is left, or the name is too long.
+    A name that is too long, or has no other character, is refused.
     """
     last_part = re.split(r"[/\\]", name)[-1]
     safe = _UNSAFE.sub("_", last_part).lstrip(". ").rstrip()

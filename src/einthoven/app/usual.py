@@ -25,22 +25,10 @@ ADULT = 18.0
 
 
 def with_remarks(measurements: Mapping[str, Any], age: float | None) -> dict[str, Any]:
-    """Add the usual range to the ``notes`` of each value that is outside of it.
+    """Return a copy of measurements that adds the usual range to the ``notes`` of each value that is outside of it.
 
-    A value is judged as it is printed: in whole numbers. A patient below 18 years gets no remark, because the ranges
-    are those of adults.
-
-    Parameters
-    ----------
-    measurements : mapping
-        As from `einthoven.predict.measuring.measurements_to_json`.
-    age : float or None
-        In years, if it is known.
-
-    Returns
-    -------
-    dict
-        A copy of the measurements, with the remarks.
+    The measurements are those of `einthoven.predict.measuring.measurements_to_json`. A value is judged as it is
+    printed: in whole numbers. A patient below 18 years gets no remark, because the ranges are those of adults.
     """
     content = deepcopy(dict(measurements))
     if age is not None and age < ADULT:

@@ -20,18 +20,7 @@ ADDRESS = "127.0.0.1"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve the page until Ctrl-C.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        Words of the command line after the verb.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, a bundle cannot be loaded, the port is taken, or a package is missing.
-    """
+    """Serve the page until Ctrl-C."""
     options = _options(arguments)
     limits = Limits(megabytes=options.max_size, seconds=options.timeout)
     try:

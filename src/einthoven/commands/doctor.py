@@ -22,20 +22,7 @@ MOST = 20
 def main(arguments: Sequence[str]) -> int:
     """Examine files, or the labels of a cross-validation, and print the findings.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Words of the command line after the verb.
-
-    Returns
-    -------
-    int
-        Exit code: 1 if a file cannot be read or, with ``--strict``, has an error or a warning.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, or a pattern or folder names no file.
+    The exit code is 1 if a file cannot be read or, with ``--strict``, has an error or a warning.
     """
     if arguments and arguments[0] == LABELS:
         _examine_labels(arguments[1:])

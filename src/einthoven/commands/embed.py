@@ -18,23 +18,7 @@ SUFFIXES = (".parquet", ".csv", ".npz")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Embed files, and write one table.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        Words of the command line after the verb.
-
-    Returns
-    -------
-    int
-        Exit code: 0 if each file has an embedding, 1 otherwise.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, the model cannot be read, or a pattern or folder names no file.
-    """
+    """Embed files, and write one table. The exit code is 0 if each file has an embedding, 1 otherwise."""
     options = _options(arguments)
     check_output(f"--output {options.output}", options.output)
     if options.output.suffix.lower() not in SUFFIXES:

@@ -16,20 +16,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Evaluate the run that the arguments name.
 
-    Parameters
-    ----------
-    arguments : list of str
-        Words of the command line after the verb.
-
-    Returns
-    -------
-    int
-        Exit code: 3 if the tracking store does not have all of the evaluation.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, or the run cannot be evaluated.
+    The exit code is 3 if the tracking store does not have all of the evaluation.
     """
     command = HydraCommand("evaluate", arguments)
 

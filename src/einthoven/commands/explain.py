@@ -32,21 +32,8 @@ METHOD = "integrated_gradients"
 def main(arguments: Sequence[str]) -> int:
     """Draw explanations of files, and print how far the drawings can be trusted.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Words of the command line after the verb. ``--config-dir`` names a folder with the user's own methods, as yaml
-        files in its folder ``explanation``.
-
-    Returns
-    -------
-    int
-        Exit code: 1 if there is a file without an explanation.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, a bundle cannot be loaded, or a pattern or folder names no file.
+    ``--config-dir`` names a folder with the user's own methods, as yaml files in its folder ``explanation``. The exit
+    code is 1 if there is a file without an explanation.
     """
     folders, others = conf_folders(conf_folder(), arguments)
     options = _options(others)
@@ -99,21 +86,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def method_named(folders: Sequence[Path], name: str, fs: float) -> Method:
-    """Build a method of explanation from its yaml. The user named the folders, so the code of the yaml is trusted.
+    """Build a method of explanation from ``explanation/NAME.yaml`` in one of the configuration folders.
 
-    Parameters
-    ----------
-    folders : sequence of Path
-        Configuration folders, each with a folder ``explanation``.
-    name : str
-        Name of the yaml.
-    fs : float
-        Sampling frequency of the records in Hz; a method may refer to it.
-
-    Raises
-    ------
-    UserError
-        If there is no yaml of this name.
+    A method may refer to `fs`, the sampling frequency of the records in Hz. The user named the folders, so the code of
+    the yaml is trusted.
     """
     from omegaconf import OmegaConf
 

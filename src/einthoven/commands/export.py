@@ -15,18 +15,7 @@ SUFFIXES = (".pt2", ".onnx")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write a bundle to a file, and print what the file takes and gives.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        Words of the command line after the verb.
-
-    Raises
-    ------
-    UserError
-        If the bundle cannot be loaded, or the file cannot be written.
-    """
+    """Write a bundle to a file, and print what the file takes and gives."""
     bundle_names, file, takes_network = _read_words(arguments)
     check_output(f"export {file}", file)
 
@@ -60,11 +49,6 @@ def _read_words(arguments: Sequence[str]) -> tuple[list[str], Path, bool]:
     """Return the bundle, if there is one, the file, and whether to write the network alone.
 
     The suffix shows which word is the file.
-
-    Raises
-    ------
-    UserError
-        If there is another option, or not one or two words.
     """
     parser = Parser("export")
     parser.add_argument("words", nargs="+", metavar="FILE")

@@ -42,16 +42,8 @@ class Option:
 def main(arguments: list[str]) -> None:
     """Print the options of all parts or of some, one line each, or all about some options.
 
-    Parameters
-    ----------
-    arguments : list of str
-        Parts, options of the part before them, ``--plot`` for schedules or augmentations, and folders with the user's
-        own options, as for ``einthoven train``.
-
-    Raises
-    ------
-    UserError
-        If a part, an option or a folder is unknown, or a part cannot be drawn.
+    The arguments are parts, options of the part before them, ``--plot`` for schedules or augmentations, and folders
+    with the user's own options, as for ``einthoven train``.
     """
     conf = conf_folder()
     folders, others = conf_folders(conf, arguments)

@@ -22,23 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Predict for files, and print the answers.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        The words of the command line that follow ``einthoven predict``.
-
-    Returns
-    -------
-    int
-        Exit code: 0 if each file has a prediction, 1 otherwise.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, if a bundle cannot be loaded, or if a pattern or a folder contains no record.
-    """
+    """Predict for files, and print the answers. The exit code is 0 if each file has a prediction, 1 otherwise."""
     options = _options(arguments)
     if options.pdf is not None:
         check_output(f"--pdf {options.pdf}", options.pdf)
@@ -84,13 +68,7 @@ def _choose_alpha(stated: float | None, alphas: Sequence[float]) -> float:
 
 
 def _lead(name: str | None) -> str | None:
-    """Return the usual name of the lead that the records lack.
-
-    Raises
-    ------
-    UserError
-        If it is no lead.
-    """
+    """Return the usual name of the lead that the records lack."""
     from einthoven.functional.leads import LEADS, canonical_lead
 
     if name is None:

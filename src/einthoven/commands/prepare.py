@@ -22,18 +22,7 @@ LISTED = 20
 
 
 def main(arguments: list[str]) -> None:
-    """Build the store of ``data=…``, or open it if it exists, show its labels and examine its records.
-
-    Parameters
-    ----------
-    arguments : list of str
-        Words of the command line after the verb.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, or the records cannot be read.
-    """
+    """Build the store of ``data=…``, or open it if it exists, show its labels and examine its records."""
     command = HydraCommand("prepare", arguments)
 
     def job(config: DictConfig) -> None:

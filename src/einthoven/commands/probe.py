@@ -16,20 +16,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Probe the run that the arguments name.
 
-    Parameters
-    ----------
-    arguments : list of str
-        Words of the command line after the verb.
-
-    Returns
-    -------
-    int
-        Exit code: 3 if the tracking store does not have all of the results.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, or the run cannot be probed.
+    The exit code is 3 if the tracking store does not have all of the results.
     """
     command = HydraCommand("probe", arguments)
 

@@ -12,17 +12,8 @@ from einthoven.terminal.parser import check_flags
 def main(arguments: list[str]) -> None:
     """Write the page.
 
-    Parameters
-    ----------
-    arguments : list of str
-        Runs, as in `einthoven.tracking.runs.find_runs`, ``output=…`` and ``uri=…``, if not the defaults, and
-        ``--significance`` for a page of tested differences between models.
-
-    Raises
-    ------
-    UserError
-        If a run is unknown or in another store, no run has ended, the runs have different tasks, or no two models can
-        be tested.
+    The arguments are runs, as in `einthoven.tracking.runs.find_runs`, ``output=…`` and ``uri=…``, if not the defaults,
+    and ``--significance`` for a page of tested differences between models.
     """
     check_flags("report", arguments, ["--significance"])
     options = {"output": "report.html", "uri": ""}

@@ -11,22 +11,9 @@ from einthoven.tracking.unsent import collect_unsent
 
 
 def main(arguments: list[str]) -> int:
-    """Send the rest of each run, and print where it is.
+    """Send the rest of the run of each folder, and print where it is.
 
-    Parameters
-    ----------
-    arguments : list of str
-        Folders of runs.
-
-    Returns
-    -------
-    int
-        Exit code: 3 if something is still not in the store.
-
-    Raises
-    ------
-    UserError
-        If there is no folder, or a run cannot be sent.
+    The exit code is 3 if something is still not in the store.
     """
     check_flags("sync", arguments)
     if not arguments:

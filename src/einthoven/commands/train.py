@@ -22,23 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    """Train as the arguments say.
-
-    Parameters
-    ----------
-    arguments : list of str
-        Words of the command line after the verb.
-
-    Returns
-    -------
-    int
-        Exit code: 3 if a tracking store does not have all of a run.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong, or a run of a sweep fails.
-    """
+    """Train as the arguments say. The exit code is 3 if a tracking store does not have all of a run."""
     launch = read_launch()
     if launch is not None and launch.rank > 0:
         # Hydra makes the folder of a run. This process writes nothing, so that it gets one that exists.

@@ -32,17 +32,7 @@ def main(arguments: list[str]) -> None:
     """Serve the MLflow page on 127.0.0.1 until Ctrl-C.
 
     When the server answers, the addresses of the list of runs and of the newest run are printed, and a browser opens
-    the list, if there is one.
-
-    Parameters
-    ----------
-    arguments : list of str
-        ``uri=…``, ``port=…`` and ``browser=…``, if not the defaults.
-
-    Raises
-    ------
-    UserError
-        If an argument is unknown, or the server ends with an error.
+    the list, if there is one. The arguments are ``uri=…``, ``port=…`` and ``browser=…``, if not the defaults.
     """
     check_flags("ui", arguments)
     options = _read_options(arguments)

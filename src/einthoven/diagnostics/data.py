@@ -77,13 +77,7 @@ class Signer:
 
 
 def _is_duplicate(signals: Signatures, reference: Signatures) -> NDArray[np.bool_]:
-    """Return whether each signal also occurs in a reference, up to a change of gain and offset.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-        One value for each of `signals`; False for constant signals.
-    """
+    """Return whether each signal (n,) also occurs in a reference, up to gain and offset. Constant signals do not."""
     from scipy.spatial import KDTree
 
     duplicate = np.zeros(len(signals.points), bool)

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from einthoven.errors import UserError
 from einthoven.evaluation.metrics import FloatArray, have_both_labels
 from einthoven.evaluation.scores import check_probabilities
 
@@ -25,18 +24,16 @@ NORMAL_QUANTILE = 1.959963984540054
 """95 % of a normal distribution lie within this number of standard deviations."""
 
 
-def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float = 1.0) -> FloatArray:
+def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike) -> FloatArray:
     """Compute the covariance of intercept and slope of the calibration line of each class, at a = 0 and b = 1.
 
-    It is the inverse of the observed information ``sum p (1 - p) [1, z] [1, z]^T``. A prior that weighs as much as
-    `prior` records keeps it finite if the probabilities separate the labels of a class without any error.
+    It is the inverse of the observed information ``sum p (1 - p) [1, z] [1, z]^T``. A prior that weighs as much
+    as one record keeps it finite if the probabilities separate the labels of a class without any error.
 
     Parameters
     ----------
     y_true, p : array-like, shape (n, K)
         Labels and calibrated probabilities of the records that the calibration was fitted on.
-    prior : float
-        Weight of the prior in records, 0 or more.
 
     Returns
     -------
@@ -46,15 +43,13 @@ def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float
     Raises
     ------
     UserError
-        If the prior is negative; otherwise see `einthoven.evaluation.scores.check_probabilities`.
+        See `einthoven.evaluation.scores.check_probabilities`.
 
     References
     ----------
     The line: Cox, "Two further applications of a model for binary regression", Biometrika 1958. Its covariance:
     McCullagh and Nelder, "Generalized linear models", 1989, section 4.4.
     """
-    if not prior >= 0:
-        raise UserError(f"prior={prior}: expected a number of records, 0 or more.")
     positive, probability = check_probabilities(y_true, p)
     z = _logit(probability)
     weight = probability * (1 - probability)
@@ -63,7 +58,7 @@ def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float
     information[:, 0, 1] = (weight * z).sum(axis=0)
     information[:, 1, 0] = information[:, 0, 1]
     information[:, 1, 1] = (weight * (z * z)).sum(axis=0)
-    with_prior = information + max(prior, _TINY) * np.eye(2)
+    with_prior = information + np.eye(2)
     covariance: FloatArray = np.asarray(np.linalg.inv(with_prior), np.float64)
     covariance[~have_both_labels(positive)] = np.nan
     return covariance

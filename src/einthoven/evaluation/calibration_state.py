@@ -75,13 +75,7 @@ def restore_calibration(
 
 
 def _check_values(method: str, name: str, values: FloatArray, num_classes: int) -> None:
-    """Refuse values that cannot be the result of a fit.
-
-    Raises
-    ------
-    UserError
-        If they have the wrong shape, or if they are out of range.
-    """
+    """Refuse values that cannot be the result of a fit."""
     shape: tuple[int, ...] = (num_classes,)
     if method == "temperature":
         shape = ()

@@ -84,16 +84,10 @@ def occlusion_by_wave(
 
 
 def _bridge(x: Tensor, is_inside: Tensor) -> Tensor:
-    """Replace intervals of samples by straight lines between the samples before and after them.
+    """Replace intervals of records (N, L, T) by straight lines between the samples before and after them.
 
-    At the ends of the record, there is only one such sample, and the line is constant.
-
-    Parameters
-    ----------
-    x : Tensor (N, L, T)
-        Records.
-    is_inside : Tensor of bool (N, T)
-        The samples to replace. If these are all samples of a record, the line connects its first and last sample.
+    `is_inside` (N, T) marks the samples to replace. At the ends of the record, there is only one such sample, and the
+    line is constant. If all samples of a record are marked, the line connects its first and last sample.
     """
     # Find the last sample before each interval and the first sample after it.
     last = x.shape[2] - 1

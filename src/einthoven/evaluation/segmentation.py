@@ -75,7 +75,6 @@ def dice_interval(
     p: FloatArray,
     *,
     resamples: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
     groups: npt.ArrayLike | None = None,
 ) -> Interval | None:
@@ -85,7 +84,7 @@ def dice_interval(
     ----------
     y, p
         As in `overlap_counts`.
-    resamples, level, seed, groups
+    resamples, seed, groups
         As in `einthoven.evaluation.bootstrap.bootstrap_interval`.
 
     Returns
@@ -99,7 +98,7 @@ def dice_interval(
         lambda counts: mean_of_valid(dice(overlap, size, counts)), group_of_record, resamples, seed
     )
     defined = values[~np.isnan(values)]
-    return compute_interval(defined, level) if len(defined) else None
+    return compute_interval(defined, 0.95) if len(defined) else None
 
 
 @dataclass(frozen=True)

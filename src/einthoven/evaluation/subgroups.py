@@ -148,15 +148,15 @@ def subgroups(
     return groups
 
 
-def age_bands(ages: npt.ArrayLike, edges: Sequence[int] = AGE_BANDS) -> list[str | None]:
+def age_bands(ages: npt.ArrayLike) -> list[str | None]:
     """Return the name of the band of each age in years. None if the age is not known (nan)."""
     names = [
-        f"0 to {edges[0] - 1}",
-        *(f"{a} to {b - 1}" for a, b in pairwise(edges)),
-        f"{edges[-1]} +",
+        f"0 to {AGE_BANDS[0] - 1}",
+        *(f"{a} to {b - 1}" for a, b in pairwise(AGE_BANDS)),
+        f"{AGE_BANDS[-1]} +",
     ]
     years = np.asarray(ages, dtype=np.float64)
-    bands = np.digitize(years, edges)
+    bands = np.digitize(years, AGE_BANDS)
     return [None if np.isnan(age) else names[band] for age, band in zip(years, bands, strict=True)]
 
 

@@ -131,13 +131,7 @@ class _BoundKL(Penalty):
         return _TaskWithPenalty(task, self)
 
     def measure(self, batch: Batch, outputs: Tensor) -> Tensor:
-        """Return the penalty of a part of a batch, with its gradient, and remember its value.
-
-        Parameters
-        ----------
-        outputs : Tensor (B, K)
-            Logits of the model.
-        """
+        """Return the penalty of a part of a batch with logits (B, K), with its gradient, and remember its value."""
         reference = self.start.logits(batch.x)
         reference_p = reference.softmax(dim=-1) if self.start.single_label else reference.sigmoid()
         divergence = kl(reference_p, outputs[:, self.start.columns], self.start.single_label, logits=True)

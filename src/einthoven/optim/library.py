@@ -97,11 +97,6 @@ def _check_state_fits(make: Callable[[nn.Module], Optimizer], model: nn.Module, 
 
     The optimizer takes two steps on meta tensors, which have a shape and no values. Some optimizers stop when they need
     a value. Then the state up to that point counts.
-
-    Raises
-    ------
-    UserError
-        Names the memory of the state.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     meta_parameters = nn.ParameterList(nn.Parameter(torch.empty_like(p, device="meta")) for p in parameters)
@@ -143,11 +138,6 @@ def _rehearse(make: Callable[[nn.Module], Optimizer], model: nn.Module, name: st
     Some optimizers of the package need second derivatives, the model itself, only matrices, or special groups. Others
     have a state that a checkpoint cannot hold. A list of their names would be outdated with the next version of the
     package, so each optimizer is tried.
-
-    Raises
-    ------
-    UserError
-        Names what failed.
     """
     twin = deepcopy(model)
     attempt = "cannot be built from parameters and options"

@@ -221,15 +221,7 @@ def _embed_windows(encoder: Encoder, signal: NDArray[np.int16], rows: str) -> tu
 
 
 def _result(file: Path, record: Prepared, values: Float32, token_start_s: NDArray[np.float64], rows: str) -> Embedded:
-    """Return the rows of one file.
-
-    Parameters
-    ----------
-    values : ndarray (W, N, D)
-        Of its W windows.
-    token_start_s : ndarray (N,)
-        Starts of the tokens in a window.
-    """
+    """Return the rows of one file with W windows: values (W, N, D), and the starts of the N tokens in a window."""
     windows, tokens, dims = values.shape
     if rows == "record":
         count = np.array([windows])

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 MOST = 12  # largest number of classes in a figure; those with the most positive records are taken
 
 
-def reliability_figure(
-    y_true: npt.ArrayLike, stated: Mapping[str, npt.ArrayLike], classes: Sequence[str], *, bins: int = 10
-) -> Figure:
+def reliability_figure(y_true: npt.ArrayLike, stated: Mapping[str, npt.ArrayLike], classes: Sequence[str]) -> Figure:
     """Draw a reliability diagram of each class: observed share against predicted probability, in bins of equal number.
 
     Parameters
@@ -32,7 +30,6 @@ def reliability_figure(
     stated : mapping of str to array-like, shape (n, K)
         Name -> probabilities, for example those before and after calibration.
     classes : sequence of K str
-    bins : int
 
     Raises
     ------
@@ -49,7 +46,7 @@ def reliability_figure(
         for axes, k in zip(places, columns, strict=True):
             axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
             for i, (name, p) in enumerate(stated.items()):
-                curve = reliability(labels[:, k], np.asarray(p)[:, k], bins)
+                curve = reliability(labels[:, k], np.asarray(p)[:, k], bins=10)
                 label = f"{name}  ECE {errors[name][k]:.3f}"
                 axes.plot(curve.stated, curve.observed, marker="o", markersize=4, label=label, **series_style(3 * i))
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

@@ -323,14 +323,9 @@ def _draw_trace(
 
 
 def _name_height(trace: FloatArray, highest: float) -> float:
-    """Return where the name of a lead stands above its baseline in mm, so that the trace does not cross it.
+    """Return where the name of a lead stands above its baseline in mm, so that the trace (n,) does not cross it.
 
-    Parameters
-    ----------
-    trace : ndarray (n,)
-        Height of the trace in mm, beside the name. NaN is no trace.
-    highest : float
-        Largest height, at which the name does not stand among the traces of the next row.
+    Above `highest`, the name would stand among the traces of the next row.
     """
     trace = trace[np.isfinite(trace)]
     above = max(_NAME_HEIGHT, float(trace.max(initial=-np.inf)) + _NAME_MARGIN)

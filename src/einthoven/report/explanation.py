@@ -112,9 +112,9 @@ def explanations_figure(
     return figure
 
 
-def worth_line(method: str, worth: Faithfulness, row: int = 0) -> str:
+def worth_line(method: str, worth: Faithfulness) -> str:
     """Return the faithfulness of a method on one record as one line of text."""
-    deletion, insertion, by_chance, in_chance, sanity = (float(value[row]) for value in vars(worth).values())
+    deletion, insertion, by_chance, in_chance, sanity = (float(value[0]) for value in vars(worth).values())
     return (
         f"{method}: deletion {deletion:.2f} (chance {by_chance:.2f}), insertion {insertion:.2f} (chance "
         f"{in_chance:.2f}), rank correlation with shuffled weights {sanity:.2f}"

@@ -82,13 +82,7 @@ def _finite_factor(size: FloatArray, records: float) -> FloatArray:
 
 
 def _power_law(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Fit ``c / sqrt(x)`` and ``x ** slope`` to the logarithms of some points, and return c and the slope.
-
-    Raises
-    ------
-    UserError
-        If there are fewer than two points.
-    """
+    """Fit ``c / sqrt(x)`` and ``x ** slope`` to the logarithms of two or more points, and return c and the slope."""
     if len(x) < 2:
         raise UserError(f"figure: there are batches of {len(x)} size; expected three training records or more.")
     constant = float(np.exp(np.mean(np.log(y * np.sqrt(x)))))

@@ -146,10 +146,7 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
 def _steepest(rates: FloatArray, losses: FloatArray) -> int:
     """Return the index of the steepest descent of the loss per decade of the learning rate, before its minimum.
 
-    Raises
-    ------
-    UserError
-        If there are fewer than three rates, or the rates do not increase.
+    There must be three rates or more, and they must increase.
     """
     if len(rates) < 3 or not (np.diff(rates) > 0).all():
         raise UserError("figure: a range test needs a learning rate that increases over three or more steps.")

@@ -47,13 +47,7 @@ _IMPORTANCE_RECORDS = 1000
 
 
 def refuse_unused(overrides: list[str]) -> None:
-    """Refuse options of the command line that a feature model does not use.
-
-    Raises
-    ------
-    UserError
-        Names the first such option.
-    """
+    """Refuse options of the command line that a feature model does not use."""
     unused = without(overrides, *_ALLOWED_OVERRIDES)
     if unused:
         raise UserError(
@@ -240,13 +234,8 @@ class FeatureRun:
     def log_features(self, recorder: Recorder, split: str | None, suffix: str = "") -> None:
         """Log what each feature is worth to the fitted model.
 
-        Parameters
-        ----------
-        recorder : Recorder
-        split : str or None
-            The model was not fitted to its records, which give the importance. None if there is no such split.
-        suffix : str
-            End of the names of pictures and tables, if several models are logged to one run.
+        The importance is measured on a split that the model was not fitted to, if there is one. The names of pictures
+        and tables end in `suffix`, if several models are logged to one run.
         """
         if split is not None:
             self._log_importance(recorder, split, suffix)

@@ -147,20 +147,9 @@ def _is_of_features(options: DictConfig) -> bool:
 def conclude_mean(run: NetworkParts, recorder: Recorder) -> dict[str, float]:
     """Fit the models of ``mean_with``, evaluate the mean, and log both to the run. Return the metrics.
 
-    A model that has been fitted already, before the run was interrupted, is not fitted again.
-
-    Parameters
-    ----------
-    run : NetworkParts
-        A run whose network has its final weights.
-    recorder : Recorder
-        That of the run.
-
-    Returns
-    -------
-    dict of str to float
-        Metrics of each model and of the mean, such as ``test/gradient_boosting_macro_auroc`` and
-        ``test/mean_macro_auroc``.
+    The network of the run has its final weights. A model that has been fitted already, before the run was interrupted,
+    is not fitted again. The metrics have names such as ``test/gradient_boosting_macro_auroc`` and
+    ``test/mean_macro_auroc``.
     """
     names = list(map(str, run.config.mean_with))
     folders = [run.folder / MEMBERS / name for name in names]

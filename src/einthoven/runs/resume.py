@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 
 
 def refuse_other_overrides(folder: Path, overrides: list[str]) -> None:
-    """Refuse options beside ``resume=``: a run is continued as it was configured.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse options beside ``resume=``: a run is continued as it was configured."""
     others = [override for override in overrides if not override.startswith("resume=")]
     if others:
         raise UserError(f"resume={folder} continues a run as it was configured; leave out {' '.join(others)}.")
@@ -51,20 +46,8 @@ def open_interrupted(
 ) -> tuple[NetworkRun, Recorder]:
     """Assemble an interrupted run at its last checkpoint, and open its MLflow run again.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    config : DictConfig
-        As `open_started` returns it.
-    processes : Processes
-        The processes that continue the run.
-
-    Raises
-    ------
-    UserError
-        If nothing is missing, the run is being written, its store does not have it, or its records, its configuration
-        or its code have changed.
+    The run is refused if it is complete, is being written, or is not in its store, or if its records, its configuration
+    or its code have changed.
     """
     with run_folder.writing(folder) as lock:
         opened = continue_run(folder, config, lock, processes=processes)
@@ -79,20 +62,9 @@ def continue_run(
     folder: Path,
     config: DictConfig,
     lock: FileLock,
-    *,
-    name: str | None = None,
-    parent: str | None = None,
     processes: Processes = ONE_PROCESS,
 ) -> tuple[NetworkRun, Recorder] | None:
-    """Assemble a run that has begun, and open its MLflow run; None if the run is complete. The caller holds the folder.
-
-    Parameters
-    ----------
-    name, parent : str or None
-        Name of the MLflow run, if it is not that of the configuration, and its parent run.
-    processes : Processes
-        The processes that continue the run.
-    """
+    """Assemble a begun run, and open its MLflow run; None if the run is complete. The caller holds the folder."""
     run, notes = assemble_begun(folder, config, processes)
     run_id = notes.get("run_id")
     if ids_file(folder).exists():
@@ -104,9 +76,8 @@ def continue_run(
     assert run.trained is not None
     recorder = open_recorder(
         run,
-        name or tracking.run_name,
+        tracking.run_name,
         list(run.trained.overrides),
-        parent=parent,
         run_id=run_id,
         position=notes.get("recorder", 0),
         lock=lock,
@@ -118,18 +89,9 @@ def continue_run(
 def assemble_begun(
     folder: Path, config: DictConfig, processes: Processes = ONE_PROCESS
 ) -> tuple[NetworkRun, dict[str, Any]]:
-    """Assemble a run that has begun, at its last checkpoint if it has one.
+    """Assemble a begun run, at its last checkpoint if it has one, and return it with the notes of the checkpoint.
 
-    Returns
-    -------
-    run : NetworkRun
-    notes : dict
-        Notes of the checkpoint; empty if there is none.
-
-    Raises
-    ------
-    UserError
-        If the run has not written what it was trained on, or its records, its configuration or its code have changed.
+    The run is refused if it has not written what it was trained on, or if records, configuration or code have changed.
     """
     has_checkpoint = checkpoint.exists(folder / "checkpoints")
     if not has_checkpoint and not is_started(folder):

@@ -80,18 +80,8 @@ class Run(RunParts, Protocol):
     def conclude(self, recorder: Recorder, *, is_fold: bool = False) -> tuple[dict[str, float], dict[str, Predictions]]:
         """Evaluate the trained model, and log what belongs on the run page.
 
-        Parameters
-        ----------
-        recorder : Recorder
-        is_fold : bool
-            Whether the run is a fold of a cross-validation, which describes the bundles of all folds itself.
-
-        Returns
-        -------
-        metrics : dict of str to float
-            The final metrics, ``val/…`` and ``test/…``.
-        predictions : dict of str to Predictions
-            Of the records of each split.
+        Return the final metrics, ``val/…`` and ``test/…``, and the predictions of the records of each split. A
+        cross-validation describes the bundles of all its folds itself (`is_fold`).
         """
 
     def evaluate(self, split: str) -> Predictions:

@@ -40,12 +40,8 @@ def training_session(run: Run, recorder: Recorder, *, is_fold: bool = False) -> 
     """Yield the function that trains. When the block ends, conclude the run and give advice.
 
     A run that fails gets advice, too, unless a file could not be written: that needs no other explanation. The caller
-    opens and closes the recorder.
-
-    Parameters
-    ----------
-    is_fold : bool
-        Whether the run is a fold of a cross-validation, which says itself how it is resumed and where its bundles are.
+    opens and closes the recorder. A cross-validation says itself how its folds are resumed and where their bundles are
+    (`is_fold`).
     """
     say_first(_first_line(run))
     facts = advice.measure_splits(run, recorder)

@@ -73,13 +73,7 @@ def claim_folder(folder: Path) -> Iterator[tuple[Path, FileLock]]:
 
 
 def _refuse_used(folder: Path) -> None:
-    """Refuse a folder whose run would be lost: it has trained a model, or was not sent to its store.
-
-    Raises
-    ------
-    UserError
-        Says what the user can do with that folder.
-    """
+    """Refuse a folder whose run would be lost: it has trained a model, or was not sent to its store."""
     # `tracking/` may be deleted after a run has ended, so the checkpoints are what counts.
     places = [folder / "checkpoints", *folder.glob(f"{FOLD}*/checkpoints")]
     if any(checkpoint.exists(place) or (place / "fitted.skops").exists() for place in places):
@@ -172,20 +166,9 @@ def open_recorder(
 ) -> Recorder:
     """Open the MLflow run of a training run, with its tags, parameters and data sets.
 
-    Parameters
-    ----------
-    name : str
-        Name of the MLflow run.
-    overrides : list of str
-        Options that the command line changed.
-    parent : str or None
-        MLflow run of the sweep or of the cross-validation.
-    folder : Path or None
-        Folder of the recorder; by default that of the run.
-    run_id, position : str and int, or None
-        MLflow run that is continued, and the position of its recorder in the checkpoint.
-    lock : FileLock
-        Lock of the folder. The recorder holds it, too, until the end of the run.
+    `parent` is the run of the sweep or of the cross-validation. The folder of the recorder is by default that of the
+    run. A run that is continued has an id, and the position of its recorder in the checkpoint. The recorder holds the
+    lock of the folder, too, until the end of the run.
     """
     tracking = run.settings.tracking
     folder = folder or run.folder

@@ -114,19 +114,7 @@ def is_begun_with(folder: Path, overrides: Sequence[str]) -> bool:
 
 
 def refuse_alone_only(config: DictConfig, processes: int) -> None:
-    """Refuse options of a run that several processes cannot share.
-
-    Parameters
-    ----------
-    config : DictConfig
-    processes : int
-        Number of processes.
-
-    Raises
-    ------
-    UserError
-        Names the option.
-    """
+    """Refuse options of a run that several processes cannot share."""
     several = f"torchrun has started {processes} processes, which train one network together"
     if is_feature_model(config):
         raise UserError(
@@ -143,19 +131,7 @@ def refuse_alone_only(config: DictConfig, processes: int) -> None:
 
 
 def refuse_forgotten_folder(launch: Launch, is_named: bool) -> None:
-    """Refuse a run that torchrun would begin again, instead of continuing it, after a failure.
-
-    Parameters
-    ----------
-    launch : Launch
-    is_named : bool
-        Whether the command names the folder of the run.
-
-    Raises
-    ------
-    UserError
-        If torchrun may start the processes again.
-    """
+    """Refuse a run that torchrun would begin again after a failure, because the command does not name its folder."""
     if launch.most_restarts and not is_named:
         raise UserError(
             f"torchrun --max-restarts={launch.most_restarts} continues a run in its folder, and this command does not "

@@ -69,11 +69,6 @@ def train_together(launch: Launch, config: DictConfig, folder: Path, overrides: 
     """Train as configured, together with the other processes that torchrun has started. There may be none.
 
     Return the final metrics in the first process, and nothing in the others.
-
-    Parameters
-    ----------
-    config, folder, overrides
-        As in `train_one`.
     """
     if launch.size == 1:
         return _begin_or_continue(launch, config, folder, overrides, ONE_PROCESS)
@@ -106,16 +101,8 @@ def train_one(
 ) -> dict[str, float]:
     """Train a new run as configured, or continue the one that is named by ``resume``. Return the final metrics.
 
-    Parameters
-    ----------
-    config : DictConfig
-        As composed from ``conf/train.yaml``.
-    folder : Path
-        Folder of the run, for its configuration and checkpoints.
-    overrides : list of str
-        Options that the command line changed. They name the run in a sweep.
-    processes : Processes
-        The processes that train the run.
+    `folder` is for the configuration and checkpoints of the run. The overrides of the command line name the run in a
+    sweep. The processes train the run together.
     """
     if config.resume is not None:
         refuse_other_overrides(Path(config.resume), overrides)

@@ -35,23 +35,10 @@ if TYPE_CHECKING:
 
 
 def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Return the metrics of one run of a sweep, and train the run if that is necessary.
+    """Return the metrics of one run of a sweep, and train the run if that is necessary. Empty if the run failed.
 
-    An error ends this run only. The other runs of the sweep go on.
-
-    Parameters
-    ----------
-    config : DictConfig
-        Composed from ``conf/train.yaml``.
-    folder : Path
-        The run's own folder.
-    overrides : list of str
-        Options from the command line and from the sweep.
-
-    Returns
-    -------
-    dict of str to float
-        Empty if the run failed.
+    An error ends this run only. The other runs of the sweep go on. The overrides are those of the command line and the
+    sweep.
     """
     console.print(f"Run {folder.name} of the sweep: {logged_overrides(overrides) or 'no options'}", soft_wrap=True)
     parent = os.environ[PARENT]

@@ -93,20 +93,9 @@ def open_sweep(config: DictConfig, loader: ConfigLoader) -> str:
 
 
 def conclude_sweep(config: DictConfig, run_id: str, start_time: int) -> list[str]:
-    """Write the comparison of the runs into the parent run, and close it.
+    """Write the comparison of the runs into the parent run, and close it. The command was started at `start_time` (ms).
 
-    Parameters
-    ----------
-    config : DictConfig
-    run_id : str
-        Id of the parent run.
-    start_time : int
-        When this command was started, in milliseconds since 1970.
-
-    Returns
-    -------
-    list of str
-        Sentences about runs that failed, and about a figure that cannot be drawn.
+    Return sentences about runs that failed, and about a figure that cannot be drawn.
     """
     tracking = client(config.tracking.uri)
     close_leftovers(tracking, run_id)
@@ -255,15 +244,7 @@ def _show_results(config: DictConfig, run_id: str, groups: Sequence[Group], coun
 
 
 def _command_again(options_of_runs: Sequence[Sequence[str]], hydra: Sequence[str]) -> str:
-    """Return the command that runs a configuration again, with its seeds.
-
-    Parameters
-    ----------
-    options_of_runs : sequence of sequence of str
-        All options of each run of the configuration.
-    hydra : sequence of str
-        Hydra's own options.
-    """
+    """Return the command that runs a configuration again with its seeds, from all options of each run and Hydra's."""
     options, is_sweep = repeated(options_of_runs, mode_in_yaml=_is_mode_in_yaml())
     flags = ["-m"] if is_sweep else []
     return command("train", *flags, *hydra, *options)

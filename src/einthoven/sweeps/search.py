@@ -92,21 +92,9 @@ class Search(LaunchingSweeper):
     def plan(
         self, arguments: Sequence[str], loader: ConfigLoader | None
     ) -> tuple[list[str], list[list[str]], dict[str, BaseDistribution]]:
-        """Read the options of the search.
+        """Read the options that every run has, the seeds of a configuration, and the options that are searched.
 
-        Returns
-        -------
-        fixed : list of str
-            Options that every run has.
-        seeds : list of list of str
-            For each run of a configuration, the option with its seed; one empty list if the seed is not given.
-        space : dict of str to optuna.distributions.BaseDistribution
-            Options that are searched.
-
-        Raises
-        ------
-        UserError
-            If Optuna is not installed, a number is out of range, or the values of an option cannot be searched.
+        Without a seed, there is one empty list of options. An option that is searched has the distribution of Optuna.
         """
         for name, minimum in (("trials", 1), ("startup", 0), ("batch", 1)):
             value = getattr(self, f"_{name}")

@@ -15,28 +15,10 @@ if TYPE_CHECKING:
 
 
 def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Read which options a sweep varies, and compose its runs to find mistakes early.
+    """Read which options a sweep varies, and compose its runs to find mistakes early. The loader composed `config`.
 
-    Parameters
-    ----------
-    config : DictConfig
-        The configuration of the sweep, with its ``hydra`` node.
-    loader : ConfigLoader
-        The loader that composed it.
-
-    Returns
-    -------
-    options : dict of str to str
-        Each varied option with its values, as they were typed.
-    modules : tuple of str
-        Modules outside of einthoven that the runs need.
-
-    Raises
-    ------
-    UserError
-        If the sweeper cannot use the values of an option, or ``resume`` is given.
-    HydraException
-        If an option cannot be read, or a run of the sweep cannot be composed.
+    Return each varied option with its values, as they were typed, and the modules outside of einthoven that the runs
+    need.
     """
     from hydra.utils import instantiate
 
@@ -97,13 +79,7 @@ def _compose(
 
 
 def read(params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader | None) -> dict[str, Override]:
-    """Parse options, and return them by name. An argument replaces the option of the same name in `params`.
-
-    Raises
-    ------
-    OverrideParseException
-        If Hydra's grammar does not allow an option.
-    """
+    """Parse options, and return them by name. An argument replaces the option of the same name in `params`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create(config_loader=loader)

@@ -141,15 +141,9 @@ class Generator(Pretext):
         return y[:, CONDITION_ROW, : self.conditions]
 
     def _losses(self, logits: Tensor, predicted_traces: Tensor, conditions: Tensor, expected: Tensor) -> Tensor:
-        """Return the loss of each window (B,).
+        """Return the loss of each window (B,), from logits and conditions (B, K), and from traces (B, 6, W).
 
-        Parameters
-        ----------
-        logits, conditions : Tensor (B, K)
-        predicted_traces : Tensor (B, 6, W)
-            Logits of the masks, and the heart vector in units of `scale`.
-        expected : Tensor (B, 6, W)
-            Masks, and the heart vector in µV.
+        The traces are masks (predicted: their logits) and the heart vector in µV (predicted: in units of `scale`).
         """
         predicted_traces = predicted_traces.float()
         condition_loss = F.binary_cross_entropy_with_logits(logits.float(), conditions, reduction="none").mean(dim=1)

@@ -37,11 +37,11 @@ def check_objective(objective: Callable[..., Tensor], y: Tensor, output: str) ->
         raise UserError(f"loss: one value per record is expected, found {tuple(value.shape)} for {len(y)} records.")
 
 
-def join_names(names: Sequence[str], most: int = 10) -> str:
-    """Return names for a sentence: the first `most` names, and the number of the others."""
-    text = " ".join(names[:most])
-    if len(names) > most:
-        text += f" and {len(names) - most} more"
+def join_names(names: Sequence[str]) -> str:
+    """Return names for a sentence: the first ten names, and the number of the others."""
+    text = " ".join(names[:10])
+    if len(names) > 10:
+        text += f" and {len(names) - 10} more"
     return text
 
 

@@ -49,17 +49,10 @@ class Row:
 def answer_rows(
     answer: Mapping[str, Any], groups: Groups, measurements: Measurements | None = None, *, timeline: bool = False
 ) -> list[Row]:
-    """Return the rows of an answer on the terminal. JSON and CSV have all classes, and these rows have the main ones.
+    """Return the rows of an answer (`to_json`) on the terminal. JSON and CSV have all classes, these the main ones.
 
-    Parameters
-    ----------
-    answer : mapping
-        The fields of `to_json`.
-    groups : mapping
-        Of a first group with few classes, all are shown. The meanings of these are in `meanings_line`.
-    measurements : Measurements or None
-    timeline : bool
-        Whether each window has a row.
+    Of a first group with few classes, all are shown. The meanings of these are in `meanings_line`. With `timeline`,
+    each window has a row.
     """
     rows = []
     (main_group, main_classes), *others = groups.items()

@@ -13,16 +13,9 @@ if TYPE_CHECKING:
 
 
 def compose_options(folders: Sequence[Path], name: str, *options: str) -> DictConfig:
-    """Return a configuration as Hydra composes it.
+    """Return the configuration that Hydra composes from the words of a command line and folders with options.
 
-    Parameters
-    ----------
-    folders : sequence of Path
-        Folders in which options are searched. The first one has ``NAME.yaml``.
-    name : str
-        ``train``, ``evaluate`` or another verb.
-    *options : str
-        Words of the command line.
+    The first folder has ``NAME.yaml``, such as ``train`` or ``evaluate``.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

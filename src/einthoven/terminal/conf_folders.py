@@ -26,26 +26,10 @@ def conf_folder() -> Path:
 
 
 def conf_folders(conf: Path, arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Split the folders that a command names from its other arguments.
+    """Split the folders in which options are searched from the other words of a command.
 
-    Parameters
-    ----------
-    conf : Path
-        The folder of this package. It comes first, as in Hydra.
-    arguments : sequence of str
-        Words of the command line. ``hydra.searchpath=[file://my_conf]`` and ``--config-dir my_conf`` name folders.
-
-    Returns
-    -------
-    folders : list of Path
-        Folders in which options are searched.
-    others : list of str
-        The other arguments.
-
-    Raises
-    ------
-    UserError
-        If one of the folders does not exist.
+    ``hydra.searchpath=[file://my_conf]`` and ``--config-dir my_conf`` name folders, which must exist. The one of this
+    package comes first, as in Hydra.
     """
     folders = [conf]
     others = []
@@ -65,13 +49,7 @@ def conf_folders(conf: Path, arguments: Sequence[str]) -> tuple[list[Path], list
 
 
 def composed_folders(hydra: HydraConf) -> list[Path]:
-    """Return the folders that a configuration was composed from, the one of this package first.
-
-    Parameters
-    ----------
-    hydra : HydraConf
-        The node ``hydra`` of the configuration.
-    """
+    """Return the folders that a configuration was composed from, the one of this package first."""
     folders = []
     for source in hydra.runtime.config_sources:
         if source.schema == "file":

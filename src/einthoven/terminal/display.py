@@ -56,13 +56,7 @@ def warn(sentence: str) -> None:
 
 
 def warn_unsent(sentences: Iterable[str]) -> int:
-    """Warn about each run that a tracking store does not have completely.
-
-    Returns
-    -------
-    int
-        Exit code of the command: `UNSENT` if there is such a run, else 0.
-    """
+    """Warn about each run that a tracking store does not have completely. Return `UNSENT` if there is one, else 0."""
     exit_code = 0
     for sentence in sentences:
         warn(sentence)

@@ -48,21 +48,8 @@ def describe_encoder(encoder: Encoder, rows: str) -> dict[str, Any]:
 def write_embeddings(path: Path, results: Iterable[Embedded], encoder: Encoder, rows: str) -> tuple[int, list[str]]:
     """Write the embeddings of files, in their order. Nothing is written if there are none.
 
-    Parameters
-    ----------
-    path : Path
-        The suffix is the format.
-    results : iterable of Embedded
-    encoder : Encoder
-    rows : str
-        As in `einthoven.predict.embedding.embed_files`.
-
-    Returns
-    -------
-    count : int
-        Number of rows.
-    reasons : list of str
-        One sentence for each file without an embedding.
+    The suffix of the path is the format, and `rows` is as in `einthoven.predict.embedding.embed_files`. Return the
+    number of rows, and a sentence for each file without an embedding.
     """
     identity = describe_encoder(encoder, rows)
     count = 0

@@ -74,14 +74,7 @@ def differences_table(differences: Mapping[str, Difference]) -> Table:
 
 
 def probe_table(results: Mapping[str, ProbeResult], names: Mapping[str, str]) -> Table:
-    """Return the macro AUROC of each kind of probe: of the trained encoder, of random encoders, and the difference.
-
-    Parameters
-    ----------
-    results : mapping of str to ProbeResult
-    names : mapping of str to str
-        Name of each kind of probe for the table.
-    """
+    """Return the macro AUROC of each kind of probe: of the trained encoder, of random encoders, and the difference."""
     rows = []
     for kind, result in results.items():
         spread = "" if np.isnan(result.random_sd) else f" ± {result.random_sd:.3f}"

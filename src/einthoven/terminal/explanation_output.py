@@ -24,15 +24,7 @@ Explanations = Sequence[tuple[Path, Explanation]]
 def draw_explanations(explanations: Explanations, method: str, footnotes: Sequence[str], path: Path) -> None:
     """Draw a page for each record.
 
-    Parameters
-    ----------
-    explanations : sequence of (Path, Explanation)
-    method : str
-        Name of the method.
-    footnotes : sequence of str
-        What the model may be used for, and who made its training records.
-    path : Path
-        The file of the pages.
+    The footnotes say what the model may be used for, and who made its training records.
     """
     from einthoven.report import explanation as report
 
@@ -56,16 +48,7 @@ def draw_explanations(explanations: Explanations, method: str, footnotes: Sequen
 
 
 def show_explanations(explanations: Explanations, footnotes: Sequence[str], path: Path) -> None:
-    """Print a row for each record, and what the columns mean.
-
-    Parameters
-    ----------
-    explanations : sequence of (Path, Explanation)
-    footnotes : sequence of str
-        What the model may be used for, and who made its training records.
-    path : Path
-        The file of the pages.
-    """
+    """Print a row for each record, and what the columns mean. The parameters are those of `draw_explanations`."""
     table = Table(box=None, pad_edge=False)
     for name in ("file", "class", "deletion", "(chance)", "insertion", "(chance)", "sanity", "leads"):
         table.add_column(name, overflow="fold")

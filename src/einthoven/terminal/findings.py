@@ -39,15 +39,9 @@ COLOURS = {"error": "red", "warning": "yellow", "caution": "cyan", "info": "dim"
 
 
 def report_of_file(file: Path, reading: dict[str, Any]) -> dict[str, Any]:
-    """Examine one file, and return its properties and findings, for JSON.
+    """Examine one file, and return its properties and findings, for JSON. `reading` are arguments of `read_record`.
 
     A file that cannot be read has one finding that says why.
-
-    Parameters
-    ----------
-    file : Path
-    reading : dict
-        Keyword arguments of `read_record`.
     """
     try:
         record, findings = read_and_examine(read_record, file, **reading)

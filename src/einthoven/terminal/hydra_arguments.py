@@ -36,18 +36,6 @@ def arrange(verb: str, arguments: Sequence[str]) -> list[str]:
     """Return the words in the order and the spelling that Hydra needs: flags first, and paths as quoted texts.
 
     Hydra's own parser takes flags before or after the overrides, but not among them.
-
-    Parameters
-    ----------
-    verb : str
-        For messages.
-    arguments : sequence of str
-        Words of the command line after the verb, in any order.
-
-    Raises
-    ------
-    UserError
-        If a flag is unknown or has no value, or another word is not an option.
     """
     flags: list[str] = []
     overrides: list[str] = []

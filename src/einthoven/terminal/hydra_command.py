@@ -111,13 +111,7 @@ class HydraCommand:
         return composing
 
     def trust_config(self, config: DictConfig) -> None:
-        """Trust the code that a configuration names: the user composed it. This is the first line of a job.
-
-        Raises
-        ------
-        UserError
-            If a launcher runs the job on a machine that cannot open the working folder of the command.
-        """
+        """Trust the code that a configuration names: the user composed it. This is the first line of a job."""
         if self._missing_folder:
             raise UserError(self._missing_folder)
         # A launcher may run this job in another process, which trusts nothing yet.
@@ -152,12 +146,7 @@ class HydraCommand:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn errors of Hydra, of its callbacks and of the jobs into one `UserError`.
-
-        Raises
-        ------
-        UserError
-        """
+        """Turn errors of Hydra, of its callbacks and of the jobs into one `UserError`."""
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
         from yaml import YAMLError  # type: ignore[import-untyped]

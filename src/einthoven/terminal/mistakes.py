@@ -25,18 +25,7 @@ if TYPE_CHECKING:
 
 
 def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) -> str:
-    """Return a sentence for an error that Hydra raised when it composed a configuration.
-
-    Parameters
-    ----------
-    error : Exception
-    conf : Path
-        The configuration folder of this package.
-    name : str
-        The configuration is ``conf/NAME.yaml``.
-    arguments : sequence of str
-        Words of the command line.
-    """
+    """Return a sentence for an error that Hydra raised when it composed ``conf/NAME.yaml`` with a command line."""
     message = str(error)
     folders, options = conf_folders(conf, arguments)
 
@@ -92,14 +81,9 @@ def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) 
 
 
 def composition_sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) -> str:
-    """Return a sentence for an error that is none of Hydra's own: a part without an option, or a yaml with an error.
+    """Return a sentence for an error of a composition that is none of Hydra's own.
 
-    Parameters
-    ----------
-    error : Exception
-        Raised while Hydra composed a configuration.
-    conf, name, arguments
-        As in `sentence`.
+    A part without an option causes one, and a yaml with an error. The parameters are those of `sentence`.
     """
     folders, options = conf_folders(conf, arguments)
     parts = parts_of_verb(conf, name)
@@ -134,18 +118,6 @@ def refuse_unread(verb: str, folders: Sequence[Path], arguments: Sequence[str]) 
     """Refuse an option that the command line adds with ``+`` and that nothing reads.
 
     An option of the user's own folder, or another value of the command line, may refer to it: ``${NAME}``.
-
-    Parameters
-    ----------
-    verb : str
-    folders : sequence of Path
-        The configuration folder of this package, and those of the user.
-    arguments : sequence of str
-        Overrides.
-
-    Raises
-    ------
-    UserError
     """
     if len(folders) > 1:
         return

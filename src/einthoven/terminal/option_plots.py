@@ -29,15 +29,7 @@ Augment = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
 
 def multipliers(folders: Sequence[Path], name: str) -> list[float]:
-    """Return the multiplier of a schedule at each of `STEPS` steps, with the values of its yaml.
-
-    Parameters
-    ----------
-    folders : sequence of Path
-        Configuration folders, the one of this package first.
-    name : str
-        Name of the schedule.
-    """
+    """Return the multiplier of a schedule at each of `STEPS` steps, with the values of its yaml."""
     config = load_option(option_files(folders, "schedule")[name])
     # Composing takes longer than reading one file. Only a file with a defaults list needs it.
     if "defaults" in config:

@@ -9,19 +9,7 @@ from einthoven.errors import UserError
 
 
 def check_output(option: str, path: Path) -> None:
-    """Refuse a path that cannot be written, before any work is done.
-
-    Parameters
-    ----------
-    option : str
-        The option as the user typed it.
-    path : Path
-
-    Raises
-    ------
-    UserError
-        If `path` is a folder, or its parent folder does not exist or cannot be written.
-    """
+    """Refuse a path that cannot be written, before any work is done. `option` is what the user typed."""
     if not path.name or path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{option}: expected the name of a file, in a folder that is there.")
     if not os.access(path.parent, os.W_OK):

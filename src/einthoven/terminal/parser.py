@@ -57,43 +57,18 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--leads", type=lambda text: tuple(text.split(",")))
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments. `argparse` calls this method.
-
-        Raises
-        ------
-        UserError
-            Always.
-        """
+        """Refuse the arguments. `argparse` calls this method."""
         raise UserError(f"{self._verb}: {message}; {self.prog} --help shows what is expected.")
 
 
 def check_words(verb: str, words: Sequence[str]) -> None:
-    """Refuse an empty word. As a path, it would be the working folder.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse an empty word. As a path, it would be the working folder."""
     if "" in words:
         raise UserError(f"{verb}: a word of the command is empty; expected a file, a folder or an option.")
 
 
 def check_flags(verb: str, words: Sequence[str], known: Sequence[str] = ()) -> None:
-    """Refuse an option that a verb does not have.
-
-    Parameters
-    ----------
-    verb : str
-    words : sequence of str
-        Words of the command line. Those without a dash at the start are no options of this kind.
-    known : sequence of str
-        Options of the verb, beside ``--trust`` and ``--help``.
-
-    Raises
-    ------
-    UserError
-        Names the first unknown option.
-    """
+    """Refuse an option that a verb does not have: a word with a dash at the start that is not `known`."""
     check_words(verb, words)
     for word in words:
         name = word.partition("=")[0]

@@ -105,15 +105,7 @@ class Output(ABC):
 
     @abstractmethod
     def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
-        """Take the answer for one file.
-
-        Parameters
-        ----------
-        answer : dict
-            The name of the file as ``file``, ``measurements``, and the fields of `to_json`.
-        measurements : Measurements or None
-            The same measurements, for a text.
-        """
+        """Take the answer for one file: the fields of `to_json`, ``file`` and ``measurements``, also as an object."""
 
     def _add_refused(self, answer: Answer) -> None:
         """Take a file without a prediction."""

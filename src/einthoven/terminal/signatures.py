@@ -12,18 +12,10 @@ _PLAIN_DECORATORS = ("classmethod", "staticmethod")
 
 
 def parameters_in_source(name: str) -> list[str] | None:
-    """Return the names of the parameters of a function or class.
+    """Return the parameters of a function or class with a dotted name, such as ``einthoven.models.mlp.MLP``.
 
-    Parameters
-    ----------
-    name : str
-        Dotted name, such as ``einthoven.models.mlp.MLP``.
-
-    Returns
-    -------
-    list of str or None
-        None if the source does not show them: the name is of another package, or the object is imported from elsewhere,
-        inherits its parameters, or has a decorator that can change them.
+    The result is None if the source does not show them: the name is of another package, or the object is imported from
+    elsewhere, inherits its parameters, or has a decorator that can change them.
     """
     package, *steps = name.split(".")
     place = Path(einthoven.__file__).parent

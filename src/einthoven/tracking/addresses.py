@@ -104,19 +104,7 @@ def _address(file: Path, written: str) -> str:
 
 
 def require_store(folder: Path, uri: str) -> None:
-    """Refuse the store of a run if it is a SQLite file that does not exist. Nothing makes it anew without being asked.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    uri : str
-
-    Raises
-    ------
-    UserError
-        The message says how to make it anew.
-    """
+    """Refuse the store of a run if it is a SQLite file that does not exist. Only `sync` makes it anew."""
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
         raise UserError(
@@ -128,19 +116,8 @@ def require_store(folder: Path, uri: str) -> None:
 def require_run(folder: Path, uri: str = "", run_id: str = "") -> None:
     """Refuse a run that its store does not have any more, before any work is lost. A server is not asked.
 
-    A run that was never sent is not refused.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    uri, run_id : str
-        What is known of a run whose folder has lost its ``tracking/``.
-
-    Raises
-    ------
-    UserError
-        If the store is missing, is not trusted, cannot be opened, or does not have the run.
+    A run that was never sent is not refused. `uri` and `run_id` are what is known of a run whose folder has lost its
+    ``tracking/``.
     """
     if ids_file(folder).exists():
         ids = read_ids(folder)

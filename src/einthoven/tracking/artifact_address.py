@@ -10,13 +10,7 @@ RUN_ID = "RUN_ID_OF_THIS_RUN"
 
 
 def artifact_address(path: str) -> str:
-    """Return the address of an artifact of the run, seen from the page of the run.
-
-    Parameters
-    ----------
-    path : str
-        Place among the artifacts, such as ``figures/loss.png``.
-    """
+    """Return the address of an artifact, such as ``figures/loss.png``, seen from the page of its run."""
     return f"get-artifact?path={quote(path)}&run_uuid={RUN_ID}"
 
 

@@ -34,23 +34,8 @@ def content(tracking: MlflowClient, run: MlflowRun, path: str) -> bytes | None:
 def download_bundle(address: str, description: str) -> Path:
     """Download the bundle of a run (``runs:/ID``) or of a model (``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``).
 
-    The store is `usual_store`.
-
-    Parameters
-    ----------
-    address : str
-    description : str
-        Name of the file that every bundle contains.
-
-    Returns
-    -------
-    Path
-        A temporary folder with the bundle.
-
-    Raises
-    ------
-    UserError
-        If there is no such run or model, or it has no bundle.
+    The store is `usual_store`. `description` is the name of the file that every bundle contains. Return a temporary
+    folder.
     """
     from mlflow.exceptions import MlflowException
 

@@ -23,18 +23,12 @@ _PAUSE = 0.01
 
 @contextmanager
 def beside(work: Callable[[], None]) -> Iterator[None]:
-    """Do some work in a copy of this process while the block runs. After the block, the work is done.
+    """Do some work in a copy of this process while the block runs. After the block, the files of the work are there.
 
     The copy has only the thread that calls this. So the work may write files and compute with NumPy in one thread, but
     it must use neither torch nor a connection. It may be done twice: what the copy cannot do is done here after the
-    block, so that its error is raised here. With one core, and on other systems than Linux, all is done here.
-
-    The copy ends with this process, however that ends.
-
-    Parameters
-    ----------
-    work : callable
-        Its results are files.
+    block, so that its error is raised here. With one core, and on other systems than Linux, all is done here. The copy
+    ends with this process, however that ends.
     """
     if sys.platform != "linux" or usable_cores() == 1:
         yield

@@ -17,15 +17,7 @@ _ENDED = "FINISHED"
 def is_concluded(folder: Path) -> bool:
     """Return whether the folder of a run has everything that belongs to its end. It need not have been sent.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run. Without its ``tracking/``, the answer is no.
-
-    Raises
-    ------
-    UserError
-        If an entry of the run is damaged.
+    Without its ``tracking/``, the answer is no.
     """
     value = ""
     status = ""

@@ -60,13 +60,7 @@ def is_store(file: Path) -> bool:
 
 
 def check_database(file: Path) -> None:
-    """Refuse a file that is not the whole database of a tracking store. A file that does not exist is not refused.
-
-    Raises
-    ------
-    UserError
-        The message says what the file is, and what to do.
-    """
+    """Refuse a file that is not the whole database of a tracking store. A file that does not exist is not refused."""
     if file.is_dir():
         raise UserError(f"{_option(file)}: that is a folder; expected the SQLite file of a tracking store.")
     if not file.is_file() or not file.stat().st_size:
@@ -93,14 +87,7 @@ def check_database(file: Path) -> None:
 
 
 def explain_failure(file: Path, reason: str) -> UserError:
-    """Return the error about a database that MLflow cannot open.
-
-    Parameters
-    ----------
-    file : Path
-    reason : str
-        The first line of MLflow's error.
-    """
+    """Return the error about a database that MLflow cannot open, for the first line of MLflow's error."""
     try:
         has_runs = bool(_rows(file, "runs"))
     except sqlite3.Error as error:
@@ -135,15 +122,7 @@ def _option(file: Path) -> str:
 def make_database(uri: str) -> None:
     """Make the file of a SQLite store with its tables, unless it exists. Nobody ever sees it half made.
 
-    Parameters
-    ----------
-    uri : str
-        Address of the store. The function does nothing for a store that is not a SQLite file.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be written.
+    For a store that is not a SQLite file, nothing is done.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -164,11 +143,6 @@ def require_writable(uri: str) -> None:
     """Refuse a SQLite store that this user may not write, before any work is done.
 
     SQLite writes a file beside the database, so that its folder must be writable, too.
-
-    Raises
-    ------
-    UserError
-        The message names the place.
     """
     file = sqlite_file(uri)
     if file is None:

@@ -89,12 +89,7 @@ class Delivery:
     def create(self, content: Mapping[str, Any], *, may_exist: bool = True) -> None:
         """Create the run in the store, unless it exists.
 
-        Parameters
-        ----------
-        content : mapping
-            ``experiment``, ``name``, ``tags``, ``time`` and ``artifact_location`` of the run.
-        may_exist : bool
-            Whether an earlier attempt may have created the run and been killed before it could note the id.
+        An earlier attempt may have created the run and been killed before it could note the id, if `may_exist`.
         """
         if self.run_id:
             return
@@ -128,20 +123,10 @@ class Delivery:
         return runs[0] if runs else None
 
     def __call__(self, entries: Sequence[Entry], is_doubtful: bool) -> None:
-        """Send entries. Consecutive metrics are sent in as few calls as MLflow allows.
+        """Send entries, some of which may have arrived already if it `is_doubtful`. Metrics are sent in few calls.
 
-        MLflow refuses a whole call because of one bad name. Such a call is halved until the bad name is alone.
-
-        Parameters
-        ----------
-        entries : sequence of entries
-        is_doubtful : bool
-            Whether some of the entries may have arrived already.
-
-        Raises
-        ------
-        RefusedError
-            If the store will never take some of the entries. It has taken all others in that case.
+        MLflow refuses a whole call because of one bad name. Such a call is halved until the bad name is alone. A
+        `RefusedError` lists what the store will never take. It has taken all others in that case.
         """
         refused: list[tuple[str, Entry]] = []
         metrics: list[Sequence[Any]] = []
@@ -211,15 +196,7 @@ class Delivery:
         return self._send_halved(items[:middle], send) + self._send_halved(items[middle:], send)
 
     def _refusal(self, call: Callable[[], object]) -> tuple[str, bool]:
-        """Call the store.
-
-        Returns
-        -------
-        reason : str
-            Why the store will never take this; empty if it has taken it.
-        may_take_a_part : bool
-            Whether the store might take a part of it.
-        """
+        """Call the store. Return why it will never take this (empty if it has), and whether it might take a part."""
         from mlflow.exceptions import MlflowException, RestException
 
         try:

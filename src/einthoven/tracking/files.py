@@ -87,14 +87,7 @@ class Files:
             staged.write_text(text)
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
-        """Log a table: as JSON, which the page of MLflow shows as a table, or as parquet, which is small.
-
-        Parameters
-        ----------
-        columns : mapping of str to list
-        path : str
-            Place among the artifacts. Its suffix is ``.json`` or ``.parquet``.
-        """
+        """Log a table: as ``.json``, which the page of MLflow shows as a table, or as ``.parquet``, which is small."""
         if path.endswith(".parquet"):
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -121,13 +114,7 @@ class Files:
 
     @contextmanager
     def _staging(self, path: str, *, table: bool = False) -> Iterator[Path]:
-        """Yield the path of a file for writing, and put the file into the spool at the end.
-
-        Parameters
-        ----------
-        path : str
-            Place of the file among the artifacts.
-        """
+        """Yield the path of a file for writing, and put the file into the spool at the end."""
         with self._staged_path(path) as staged:
             yield staged
         self._put_file(staged, folder_of(path), table=table)

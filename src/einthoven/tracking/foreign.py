@@ -30,16 +30,6 @@ def check_entries(folder: Path) -> None:
 
     Such entries would send files from outside of the folder, send files to another place, send a model that runs
     foreign code, or register a model.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-
-    Raises
-    ------
-    UserError
-        The message names the file with the entry.
     """
     for name in SPOOL_NAMES:
         path = folder / "tracking" / f"{name}.jsonl"

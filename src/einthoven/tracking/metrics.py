@@ -90,15 +90,7 @@ class Metrics:
     def flush(self, *, everything: bool = False) -> None:
         """Move the buffered values to the host in one transfer, and write them to the folder of the run.
 
-        Parameters
-        ----------
-        everything : bool
-            Also write the means of intervals that have not ended. Use it at the end of a training.
-
-        Raises
-        ------
-        UserError
-            If the disk is full.
+        With `everything`, also write the means of intervals that have not ended. Use it at the end of a training.
         """
         points = self._take_buffer()
         # Samples of the machine have times of their own. They get the step of this flush.

@@ -65,22 +65,8 @@ def export(
     """Write a model in MLflow's format: mV (n, L, T) to probabilities (n, K) or (n, K, T). No part of it is pickled.
 
     The folder of the model contains its loader, a copy of `einthoven.tracking.served`. So a server of the model needs
-    only torch, NumPy and MLflow.
-
-    Parameters
-    ----------
-    program : Path
-        The exported program (``.pt2``).
-    samples : int
-        Number of samples of a record, T.
-    classes, leads : tuple of str
-        Names of the columns of the output and of the rows of a record. Both go into the metadata of the model.
-    fs : float
-        Sampling frequency that the model expects, in Hz.
-    path : Path
-        The folder to write.
-    runs_along_time : bool
-        Whether the output has a value for each sample (n, K, T), as masks have.
+    only torch, NumPy and MLflow. The program is a ``.pt2`` for records of T samples at `fs` Hz. The output has a value
+    for each sample if it `runs_along_time`, as masks do.
     """
     import mlflow
     from mlflow.models import ModelSignature
@@ -115,17 +101,7 @@ def check_exported(path: Path) -> None:
     """Refuse the folder of a model if it could run code that this package did not write.
 
     Whoever serves a model runs its loader and installs its requirements. So the loader must be `served.py`, and the
-    requirements must be packages that `export` names.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of a model. Links are refused elsewhere (`einthoven.files.check_ordinary`).
-
-    Raises
-    ------
-    UserError
-        The message says how to send the model nevertheless.
+    requirements must be packages that `export` names. Links are refused elsewhere (`einthoven.files.check_ordinary`).
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -160,16 +136,8 @@ def check_exported(path: Path) -> None:
 def send_model(client: MlflowClient, run_id: str, experiment_id: str, path: Path, content: Mapping[str, Any]) -> None:
     """Send an exported model: a LoggedModel of the run with its metrics and parameters, and a registered version.
 
-    A step that an earlier attempt has done is not repeated.
-
-    Parameters
-    ----------
-    client : MlflowClient
-    run_id, experiment_id : str
-    path : Path
-        Folder of the model. It may be missing if an earlier attempt has sent it.
-    content : mapping
-        The entry of the spool, as `Recorder.model` writes it.
+    A step that an earlier attempt has done is not repeated. The folder may be missing if an earlier attempt has sent
+    it. The content is the entry of the spool, as `Recorder.model` writes it.
     """
     model = _logged_model(client, run_id, experiment_id, NAME, content["params"])
     if path.exists():
@@ -183,14 +151,7 @@ def send_model(client: MlflowClient, run_id: str, experiment_id: str, path: Path
 def send_checkpoint(client: MlflowClient, run_id: str, experiment_id: str, content: Mapping[str, Any]) -> None:
     """Make a checkpoint a LoggedModel of the run, with its step and metrics. Its file is an artifact of the run.
 
-    A step that an earlier attempt has done is not repeated.
-
-    Parameters
-    ----------
-    client : MlflowClient
-    run_id, experiment_id : str
-    content : mapping
-        The entry of the spool, as `Recorder.checkpoint` writes it.
+    A step that an earlier attempt has done is not repeated. The content is the entry that `Recorder.checkpoint` writes.
     """
     model = _logged_model(client, run_id, experiment_id, f"checkpoint-{content['name']}", content["params"])
     _link(client, run_id, model.model_id, content)

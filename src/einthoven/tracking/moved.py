@@ -26,16 +26,11 @@ _WAIT_SECONDS = 20.0
 
 
 def follow_files(database: Path) -> str:
-    """Correct the addresses of files in a database that was moved or copied together with them.
+    """Correct the addresses of files in a database that was moved or copied together with them, and say so.
 
     The files of an experiment are in ``FOLDER/mlruns/ID``. If FOLDER does not exist, and ``mlruns`` is beside the
     database, both were moved. If ``mlruns/ID`` beside the database holds the files of one of its runs, both were moved
     or copied. The same holds for the end of another place of files, such as ``FOLDER/files``.
-
-    Returns
-    -------
-    str
-        A sentence about what was corrected; empty if nothing was.
     """
     sentences = []
     with contextlib.closing(sqlite3.connect(database, timeout=_WAIT_SECONDS)) as connection:
@@ -57,17 +52,7 @@ def follow_files(database: Path) -> str:
 
 
 def check_place_of_files(location: str) -> None:
-    """Refuse the place of the files of an experiment if its folder does not exist any more.
-
-    Parameters
-    ----------
-    location : str
-        ``artifact_location`` of the experiment.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse the ``artifact_location`` of an experiment if its folder does not exist any more."""
     if _is_lost(location):
         root = Path(_root(location))
         raise UserError(

@@ -26,28 +26,14 @@ OLD_SUMS = frozenset(
 
 
 def current(name: str) -> str:
-    """Return the current name of a stored metric.
-
-    Parameters
-    ----------
-    name : str
-        The name as any version wrote it, such as ``grad/norm``.
-    """
+    """Return the current name of a stored metric, whichever version wrote it, such as ``grad/norm``."""
     first, slash, rest = name.partition("/")
     group = first + slash
     return OLD_GROUPS.get(group, group) + rest
 
 
 def classes_summed(name: str, params: Mapping[str, str]) -> int:
-    """Return the number of classes that a stored metric was summed over; 1 if it has the current scale.
-
-    Parameters
-    ----------
-    name : str
-        The name as any version wrote it.
-    params : mapping
-        The parameters of the run.
-    """
+    """Return the number of classes that a stored metric was summed over; 1 if it has the current scale."""
     if name not in OLD_SUMS:
         return 1
     single_label = params.get("task.single_label", "").lower() == "true"
@@ -57,14 +43,9 @@ def classes_summed(name: str, params: Mapping[str, str]) -> int:
 
 
 def accepted(name: str) -> str:
-    """Return the name if MLflow takes it, and otherwise a similar name that no other name gets.
+    """Return the name of a metric, parameter or tag if MLflow takes it, and otherwise one that no other name gets.
 
     The parts of this package use names that MLflow takes. A task or an analysis of a user may use any name.
-
-    Parameters
-    ----------
-    name : str
-        Name of a metric, a parameter or a tag.
     """
     is_path = posixpath.normpath(name) == name and not name.startswith(("..", "/")) and name != "."
     if is_path and len(name) <= LONGEST and _ACCEPTED_CHARACTERS.fullmatch(name):

@@ -14,16 +14,7 @@ from einthoven.tracking.server import VARIABLE, lacks_password, without_password
 def check_store(uri: str, named_in: Path) -> None:
     """Refuse a tracking store on another machine, and one that would be created outside of the working folder.
 
-    Parameters
-    ----------
-    uri : str
-        The address in a file of the run folder.
-    named_in : Path
-        That file.
-
-    Raises
-    ------
-    UserError
+    `named_in` is the file in the folder of the run that has the address.
     """
     if lacks_password(uri):
         raise UserError(
@@ -53,19 +44,7 @@ def _needs_trust(uri: str) -> bool:
 
 
 def check_registration(register: object, alias: object, named_in: Path) -> None:
-    """Refuse the name of a registered model that the user does not trust: the file can come from a stranger.
-
-    Parameters
-    ----------
-    register, alias : str or None
-        Name in the model registry, and the alias of the new version.
-    named_in : Path
-        The file that contains them.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse a name (and alias) in the model registry that the user does not trust. It can come from a stranger."""
     if not register:
         return
     address = registration_address(register, alias)
@@ -93,12 +72,7 @@ def trusted_for(uri: str, register: object = None, alias: object = None) -> list
 
 
 def check_location(location: object, named_in: Path) -> None:
-    """Refuse a place for the files of runs that is neither in the working folder nor trusted.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse a place for the files of runs that is neither in the working folder nor trusted."""
     if location is None or is_trusted_address(location):
         return
     text = str(location)

@@ -29,14 +29,8 @@ class RecordedModels(Metrics, Files):
     ) -> None:
         """Log an exported model with the last val and test metrics, and register it if a name is given.
 
-        Parameters
-        ----------
-        program, samples, classes, leads, fs, runs_along_time
-            As in `einthoven.tracking.models.export`.
-        step : int
-            Number of steps that its weights were trained for.
-        register, alias : str, optional
-            Name in the model registry, and the alias of the new version.
+        The weights were trained for `step` steps. The alias is for the new version of the registered model. The other
+        parameters are those of `einthoven.tracking.models.export`.
         """
         from einthoven.tracking.models import NAME, export
 
@@ -55,16 +49,9 @@ class RecordedModels(Metrics, Files):
         self._put(self._files, {"model": content})
 
     def checkpoint(self, name: str, file: str, step: int) -> None:
-        """Log a checkpoint as a model of the run, with the validation metrics of its step.
+        """Log a checkpoint (``best`` or ``last``) as a model of the run, with the validation metrics of its step.
 
-        Parameters
-        ----------
-        name : str
-            ``best`` or ``last``.
-        file : str
-            Place of its file among the artifacts.
-        step : int
-            Number of steps that its weights were trained for.
+        `file` is its place among the artifacts.
         """
         content = {
             "name": name,

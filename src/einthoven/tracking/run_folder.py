@@ -127,13 +127,7 @@ def has_unsent(folder: Path) -> bool:
 
 
 def refuse_unsent(folder: Path) -> None:
-    """Refuse a new run in the tracking/ of a run that has not been sent.
-
-    Raises
-    ------
-    UserError
-        The message says what to do.
-    """
+    """Refuse a new run in the tracking/ of a run that has not been sent."""
     if has_unsent(folder):
         raise UserError(
             f"{folder.parent}: a run there has not been sent to its store; expected another folder "

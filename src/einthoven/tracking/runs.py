@@ -38,17 +38,7 @@ _RESULTS = ("macro_auroc", "r2", "elbo", "mutual_information", "loss")
 def find_runs(tracking: MlflowClient, names: list[str]) -> list[MlflowRun]:
     """Find the runs with these names, each once. A single parent run stands for its child runs.
 
-    Parameters
-    ----------
-    tracking : MlflowClient
-    names : list of str
-        Each is the folder of a run (``outputs/…``), ``runs:/ID``, an id or its first characters, or the name of a run.
-
-    Raises
-    ------
-    UserError
-        If there is no such run, several runs have the name, the run of a folder is not in this store, or the store
-        fails.
+    A name is the folder of a run (``outputs/…``), ``runs:/ID``, an id or its first characters, or the name of a run.
     """
     by_id = {}
     for name in names:

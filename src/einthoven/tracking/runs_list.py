@@ -48,14 +48,7 @@ _SECTION = "AUROC and loss"
 
 
 def runs_list(address: str, experiment_id: str) -> str:
-    """Return the address of the list of the runs of an experiment, with this view.
-
-    Parameters
-    ----------
-    address : str
-        Address of the server of the page.
-    experiment_id : str
-    """
+    """Return the address of the list of the runs of an experiment on a server, with this view."""
     return f"{address}/#/experiments/{experiment_id}/runs?{KIND}&viewStateShareKey={VIEW}"
 
 

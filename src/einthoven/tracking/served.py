@@ -259,13 +259,7 @@ class _Served:
         self.samples = samples
 
     def predict(self, data: object, params: Mapping[str, Any] | None = None) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return the predictions ``(n, K)`` of records in mV, ``(n, leads, samples)``.
-
-        Raises
-        ------
-        MlflowException
-            If the records have another shape or type, or contain values that are not finite.
-        """
+        """Return the predictions ``(n, K)`` of records in mV, ``(n, leads, samples)``."""
         signal = self._check(data)
         with torch.inference_mode():
             predictions: np.ndarray[Any, np.dtype[np.float32]] = self.program(torch.from_numpy(signal)).numpy()

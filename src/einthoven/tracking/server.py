@@ -39,13 +39,7 @@ _FIRST_ANSWER_SECONDS = 5.0
 
 
 def client(uri: str) -> MlflowClient:
-    """Return a client of a tracking store, after the store has answered.
-
-    Raises
-    ------
-    UserError
-        If the store does not answer within a few seconds.
-    """
+    """Return a client of a tracking store, after the store has answered within a few seconds."""
     reach(uri)
     return connect(uri)
 
@@ -126,13 +120,7 @@ def _open_file(uri: str, file: Path) -> MlflowClient:
 
 
 def reach(uri: str) -> None:
-    """Refuse an address where no store answers. MLflow would try for minutes.
-
-    Raises
-    ------
-    UserError
-        The message says what is wrong with the address.
-    """
+    """Refuse an address where no store answers. MLflow would try for minutes."""
     try:
         if uri.startswith(("http://", "https://")):
             _reach_server(uri)

@@ -149,16 +149,8 @@ class Spool:
     def drain(self, patience: float, say_waiting: Callable[[Exception], None] | None = None) -> bool:
         """Wait until everything is delivered, or until nothing could be delivered for `patience` seconds.
 
-        Parameters
-        ----------
-        patience : float
-        say_waiting : callable, optional
-            Is called once with the error of the last attempt, if the store does not take the entries.
-
-        Returns
-        -------
-        bool
-            Whether everything has been delivered.
+        Return whether everything has been delivered. `say_waiting` is called once with the error of the last attempt,
+        if the store does not take the entries.
         """
         with self._changed:
             self._is_ending = True
@@ -183,10 +175,7 @@ class Spool:
     def close(self) -> bool:
         """Stop delivering. Undelivered entries stay in the file.
 
-        Returns
-        -------
-        bool
-            Whether the thread has ended. If not, it still waits for an answer of the store.
+        Return whether the thread has ended. If not, it still waits for an answer of the store.
         """
         with self._changed:
             self._is_stopped = True

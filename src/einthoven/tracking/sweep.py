@@ -52,29 +52,10 @@ _RUNS_PER_ANSWER = 50_000
 def open_parent(
     place: DictConfig, name: str, tags: Mapping[str, str], parameters: Mapping[str, str], again: bool
 ) -> tuple[str, bool]:
-    """Open the parent run of a sweep: that of an earlier start of the same sweep, or a new one.
+    """Open the parent run of a sweep: a new one, or that of an earlier start of the same sweep unless `again`.
 
-    Parameters
-    ----------
-    place : DictConfig
-        ``uri``, ``experiment`` and ``artifact_location``, as in the configuration of a run.
-    name : str
-    tags : mapping
-        `SWEEP` identifies the sweep.
-    parameters : mapping
-    again : bool
-        Always create a new parent run.
-
-    Returns
-    -------
-    run_id : str
-    is_earlier : bool
-        Whether the run is that of an earlier start.
-
-    Raises
-    ------
-    UserError
-        If the store refuses the run.
+    `place` has ``uri``, ``experiment`` and ``artifact_location`` of a configuration, and the tag `SWEEP` identifies the
+    sweep. Return the id of the run, and whether it is that of an earlier start.
     """
     from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
@@ -104,14 +85,7 @@ def same_runs(tracking: MlflowClient, parent: str, identity: Mapping[str, str]) 
 def count_below(tracking: MlflowClient, parent: str, run: MlflowRun, options: str) -> None:
     """Count a finished run as a child of a parent run, too.
 
-    Parameters
-    ----------
-    tracking : MlflowClient
-    parent : str
-        Id of the parent run.
-    run : Run
-    options : str
-        Overrides of the run in this sweep. The command that trained the run may have had others.
+    `options` are those of the run in this sweep. The command that trained the run may have had others.
     """
     tracking.set_tag(run.info.run_id, f"{_REUSED}.{parent}", options[:_TAG_LIMIT])
 
@@ -199,16 +173,10 @@ def overrides(run: MlflowRun) -> str:
 def history(
     tracking: MlflowClient, run: MlflowRun, names: Collection[str] | None = None
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Return steps and values of the metrics of a run.
+    """Return steps and values of the metrics of a run, by default of all.
 
-    Names and scales are the current ones, whichever version wrote the run.
-
-    Parameters
-    ----------
-    tracking : MlflowClient
-    run : Run
-    names : collection of str, optional
-        The metrics to read. A name that the run does not have is left out. By default all metrics.
+    Names and scales are the current ones, whichever version wrote the run. A name that the run does not have is left
+    out.
     """
     chosen = None if names is None else {current(name) for name in names}
     series = {}

@@ -23,29 +23,11 @@ from einthoven.tracking.unsent import add_unsent
 
 
 def sync(folder: Path, patience: float = 10.0) -> str:
-    """Send the rest of a run that has ended. A run that was killed is closed as killed.
+    """Send the rest of a run that has ended, and return ``run ID in URI``. A run that was killed is closed as killed.
 
-    A run that its store does not have any more, because the store was deleted, is sent from its beginning.
-
-    Sentences about entries that could not be sent go to `einthoven.tracking.unsent.add_unsent`.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    patience : float
-        Seconds to wait for a store that does not answer.
-
-    Returns
-    -------
-    str
-        ``run ID in URI``.
-
-    Raises
-    ------
-    UserError
-        If the folder is not that of a run, the run is still active, its store cannot be reached, or an entry asks for
-        something that the user does not trust.
+    A run that its store does not have any more, because the store was deleted, is sent from its beginning. A store that
+    does not answer is waited for, `patience` seconds. Sentences about entries that could not be sent go to
+    `einthoven.tracking.unsent.add_unsent`.
     """
     tracking = folder / "tracking"
     ids = read_ids(folder)
@@ -93,15 +75,7 @@ def _store_has(uri: str, run_id: str) -> bool:
 def _forget_sent(folder: Path, uri: str) -> str:
     """Let the spools of a run be sent from their beginning: the store does not have the run any more.
 
-    Returns
-    -------
-    str
-        A clause about it for the terminal. Files that were removed when they were sent are lost with the store.
-
-    Raises
-    ------
-    UserError
-        If the spool does not contain how the run was created.
+    Return a clause about it for the terminal. Files that were removed when they were sent are lost with the store.
     """
     tracking = folder / "tracking"
     entries = Spool(tracking / "entries.jsonl", _deliver_nothing)

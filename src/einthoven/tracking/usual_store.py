@@ -17,18 +17,7 @@ def usual_uri() -> str:
 
 
 def usual_store(needed_by: str) -> str:
-    """Return `usual_uri`, after a check that it exists.
-
-    Parameters
-    ----------
-    needed_by : str
-        The command or address that needs the store, for the message.
-
-    Raises
-    ------
-    UserError
-        If neither ``MLFLOW_TRACKING_URI`` nor ``mlflow.db`` exists.
-    """
+    """Return `usual_uri`, after a check that it exists. `needed_by` is the command or address that needs the store."""
     uri = usual_uri()
     if uri == DEFAULT_URI and not Path("mlflow.db").exists():
         raise UserError(f"{needed_by}: no mlflow.db in this folder; {VARIABLE} names another store.")

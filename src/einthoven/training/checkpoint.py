@@ -194,19 +194,8 @@ def load_notes(folder: Path) -> dict[str, Any]:
     return _read_one(folder, read)
 
 
-def load_shapes(folder: Path, part: str) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of the tensors in a part of the last checkpoint or, if it cannot be read, of the one before it.
-
-    Parameters
-    ----------
-    folder : Path
-    part : str
-        Key of a state dict in the checkpoint, such as ``model``.
-
-    Returns
-    -------
-    dict
-        Names in the state dict and shapes.
+def load_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of the model in the last checkpoint or, if it cannot be read, in the one before it, by names.
 
     Raises
     ------
@@ -217,7 +206,7 @@ def load_shapes(folder: Path, part: str) -> dict[str, tuple[int, ...]]:
     def read(file: Path) -> dict[str, tuple[int, ...]]:
         with open_file(file, MAX_BYTES) as opened:
             shapes = safetensors_shapes(opened, str(file))
-        prefix = f"{part}/"
+        prefix = "model/"
         return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
 
     return _read_one(folder, read)
@@ -282,22 +271,9 @@ def _damaged(source: Path, reason: str) -> UserError:
 def _flatten_state(state: object) -> tuple[dict[str, Tensor], Any]:
     """Split a nested state into named tensors and a description of everything else, which JSON can express.
 
-    Parameters
-    ----------
-    state : object
-        Nested dicts (keys str or int), lists and tuples of tensors, numbers, strings, bools and None.
-
-    Returns
-    -------
-    tensors : dict
-        Copies on the CPU, named by their path, such as ``optimizer/state/0/exp_avg``.
-    structure : object
-        The argument of `_restore_state`.
-
-    Raises
-    ------
-    TypeError
-        If the state holds anything else. It could not be restored exactly.
+    The state holds dicts (keys str or int), lists and tuples of tensors, numbers, strings, bools and None. The tensors
+    are copies on the CPU, named by their path, such as ``optimizer/state/0/exp_avg``. The description is the argument
+    of `_restore_state`. Anything else is a TypeError, because it could not be restored exactly.
     """
     tensors: dict[str, Tensor] = {}
     return tensors, _describe(state, "", tensors)

@@ -201,13 +201,7 @@ def _chunk_bytes(data: h5py.Dataset) -> int:
 def _check_chunks(data: h5py.Dataset, rows: tuple[int, int], source: str) -> None:
     """Refuse compressed chunks of some rows that contain more than a chunk. HDF5 would decompress all of it.
 
-    Parameters
-    ----------
-    data : h5py.Dataset
-    rows : (int, int)
-        First row and end of the rows that will be read.
-    source : str
-        Name of the file, for the message.
+    `rows` are the first row and the end of the rows that will be read.
     """
     import h5py
 

@@ -150,17 +150,7 @@ def _read_counts(
 ) -> NDArray[np.int64]:
     """Return the stored integers, shape (leads, samples).
 
-    Parameters
-    ----------
-    waveform : Element
-    lead_count : int
-    expected : float
-        Number of samples of a lead by its duration, which the file states in ms.
-    tolerance : float
-        Largest difference from this number.
-    source : str
-        Name of the file, for messages.
-    is_signed : bool
+    A lead must have the number of samples that its duration in ms says (`expected`), up to `tolerance`.
     """
     encoding = attribute(waveform, "dataencoding")
     text = text_of(waveform)

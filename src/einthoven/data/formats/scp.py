@@ -214,13 +214,7 @@ def _read_rhythm(sections: dict[int, memoryview], leads: Sequence[_Lead], uses_r
 
 
 def _decimation(interval: int, interval_inside: int) -> int:
-    """Return how many samples outside of the QRS complexes became one.
-
-    Parameters
-    ----------
-    interval, interval_inside : int
-        µs per sample outside and inside of the complexes.
-    """
+    """Return how many samples outside of the QRS complexes became one, from the µs per sample outside and inside."""
     factor, rest = divmod(interval, interval_inside)
     if rest or not 1 <= factor <= _MOST_DECIMATION:
         raise ValueError(

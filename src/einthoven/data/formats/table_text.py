@@ -308,19 +308,10 @@ def _refuse_thousands(body: str, separator: str, mark: str, source: str) -> None
 def _parse_numbers(
     text: str, separator: str, source: str, first_line: int, clock_columns: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Parse the rows of numbers.
+    """Parse the rows of numbers, (columns, T).
 
-    Parameters
-    ----------
-    text, separator, source : str
-    first_line : int
-        Number of the first line of `text` in the file, for messages.
-    clock_columns : tuple of int
-        Columns of times such as 0:00.002, which become seconds.
-
-    Returns
-    -------
-    ndarray, shape (columns, T)
+    `first_line` is the number of the first line of `text` in the file, for messages. Columns of times such as 0:00.002
+    become seconds.
     """
     # An array needs eight bytes for a number, and a list four times as many.
     numbers = array("d")

@@ -160,17 +160,10 @@ def _check_signals(header: Header, columns: Iterable[int], frames: int) -> None:
 
 
 def _read_segments(header: Header) -> tuple[list[tuple[int | None, Header | None]], tuple[str, ...]]:
-    """Read the headers of the segments.
+    """Read the headers of the segments: their lengths and headers (None for a gap), and the names of the signals.
 
     In a fixed layout, all segments have the signals of the first one. In a variable layout, the first segment has
     length 0 and states the names; each of the others contains some of these signals.
-
-    Returns
-    -------
-    segments : list of (length, header)
-        The header is None for a gap.
-    names : tuple of str
-        Names of the signals of the record.
     """
     # A segment can occur several times in a record. Its header is read once.
     headers: dict[str, Header] = {}

@@ -82,10 +82,7 @@ def _read_counts_as_microvolts(
 ) -> tuple[NDArray[np.int16], int] | None:
     """Read a record whose counts are µV already, as in PTB-XL, without any conversion to float.
 
-    Returns
-    -------
-    (signal, number of invalid samples) or None
-        None if the record needs a conversion.
+    Return the signal and its number of invalid samples, or None if the record needs a conversion.
     """
     order = _microvolt_columns(header.layout, want)
     if order is None:
@@ -127,24 +124,10 @@ def _microvolt_columns(layout: Layout, want: tuple[str, ...]) -> Sequence[int] |
 def _read_parts(
     plan: Plan, checksum: Checksum, per_millivolt: float, faults: list[str]
 ) -> Iterator[tuple[int, slice, NDArray[np.float64]]]:
-    """Read the wanted leads, segment by segment.
+    """Yield the row of each wanted lead, the place of a segment in the record, and its amplitudes, segment by segment.
 
-    Parameters
-    ----------
-    plan : Plan
-    checksum : "verify" or "warn"
-    per_millivolt : float
-        Unit of the result: 1 for mV, 1000 for µV.
-    faults : list of str
-        Notes about accepted faults are appended to this list.
-
-    Yields
-    ------
-    lead : int
-        Row of the wanted lead.
-    samples : slice
-        Position of the segment in the record.
-    amplitudes : ndarray of float64
+    The amplitudes are float64, `per_millivolt` times their value in mV. Notes about accepted faults are appended to
+    `faults`.
     """
     for part in plan.parts:
         counts, new_faults = read_counts(part.header, part.columns.values(), checksum=checksum)

@@ -297,13 +297,7 @@ def _parse_sums(file: Path) -> list[_Item]:
 
 
 def _recorded(record: Path) -> str:
-    """Return the SHA-256 of the list at the first download; empty if there was none.
-
-    Raises
-    ------
-    UserError
-        If the file `record` is damaged.
-    """
+    """Return the SHA-256 of the list at the first download; empty if there was none. A damaged record is refused."""
     if not record.exists():
         return ""
     digest = record.read_text(errors="replace").partition(" ")[0]

@@ -11,12 +11,11 @@ def stratified_folds(
     patients: NDArray[np.int64],
     *,
     folds: int = 10,
-    seed: int = 0,
     known: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Put each patient into one fold: rare classes first, each patient into the fold that lacks this class most.
 
-    The result depends on the patients, their labels, the known folds and the seed. It does not depend on the order of
+    The result depends on the patients, their labels and the known folds. It does not depend on the order of
     the records.
 
     Parameters
@@ -26,7 +25,6 @@ def stratified_folds(
         Records of one patient stay together.
     folds : int
         Number of folds.
-    seed : int
     known : ndarray of int64, shape (n,), optional
         Fold of each record whose patient already has one, from 1; 0 for the others. Only the others are assigned.
 
@@ -40,7 +38,7 @@ def stratified_folds(
     Sechidis, Tsoumakas, Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, algorithm 1. Here,
     patients take the place of records, and patients with most positives of a class come first.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     _, group = np.unique(patients, return_inverse=True)
     sizes = np.bincount(group)
     # Positive records of each patient and class, (patients, K). Without classes, one column of zeros takes their place.

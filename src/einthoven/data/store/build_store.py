@@ -68,14 +68,9 @@ def _describe_packing(name: str, earlier_pool: Path) -> str:
 
 
 def _build(plan: Plan, cache: Path, progress: Progress | None) -> tuple[Path, str]:
-    """Build the store of a plan if it does not exist yet. The index of the packs is in memory only during this call.
+    """Build the store of a plan if it does not exist yet. Return its folder, and the note of `merge_packs`.
 
-    Returns
-    -------
-    path : Path
-        Folder of the store.
-    note : str
-        As `merge_packs` returns it.
+    The index of the packs is in memory only during this call.
     """
     merge_note = ""
     pool = cache / "packs" / plan.pool

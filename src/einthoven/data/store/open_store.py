@@ -92,13 +92,7 @@ def _open(path: Path) -> Store:
 
 
 def _count_rows(folder: Path, leads: int, samples: int) -> int:
-    """Return the number of signals in a pack.
-
-    Raises
-    ------
-    UserError
-        If the size of the file is no multiple of a signal.
-    """
+    """Return the number of signals in a pack. A pack with a part of a signal is refused."""
     actual = (folder / SIGNALS).stat().st_size
     row_bytes = 2 * leads * samples
     if actual % row_bytes:
@@ -111,14 +105,8 @@ def _rows_now(
 ) -> NDArray[np.int64]:
     """Return where rows are now, if packs were merged since the store was written.
 
-    Parameters
-    ----------
-    rows : ndarray of int64
-        Counted over the packs that the store names, which have `stored_sizes` rows.
-    places : list of Place
-        Where the signals of each of these packs are.
-    sizes : dict of Path to int
-        Rows of the packs of these places. The result counts over them.
+    The rows are counted over the packs that the store names, which have `stored_sizes` rows and now are in `places`.
+    The result counts over all rows of these places (`sizes`).
     """
     starts = np.concatenate([[0], np.cumsum(stored_sizes, dtype=np.int64)])
     starts_now = dict(zip(sizes, np.cumsum([0, *sizes.values()], dtype=np.int64)[:-1].tolist(), strict=True))

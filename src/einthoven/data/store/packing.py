@@ -60,10 +60,7 @@ def _write_packs(
 ) -> list[tuple[str, str]]:
     """Write packs of the missing records of a plan, as they are read.
 
-    Returns
-    -------
-    list of (str, str)
-        Names and reasons of the records that cannot be read, with ``on_error="fail"``.
+    Return names and reasons of the records that cannot be read, with ``on_error="fail"``.
     """
     total = len(plan.files)
     done = total - len(missing)

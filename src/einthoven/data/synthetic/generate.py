@@ -68,14 +68,10 @@ class Generated:
     """The records without noise."""
 
 
-def decimate(leads: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.float32]:
-    """Resample from 500 to 100 Hz with a linear-phase low-pass filter below 50 Hz.
+def decimate(leads: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Resample leads (L, T) from 500 to 100 Hz with a linear-phase low-pass filter below 50 Hz.
 
-    Parameters
-    ----------
-    leads : ndarray, shape (leads, T)
-    margin : int
-        Samples that are dropped at both ends.
+    `MARGIN` samples are dropped at both ends.
     """
     # This import needs a second. A run on packed records does not need it.
     from scipy.signal import firwin, upfirdn
@@ -83,9 +79,9 @@ def decimate(leads: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.flo
     # The filter needs `half` samples before and after the record.
     half = 8 * _STEP
     taps = firwin(2 * half + 1, _CUTOFF, fs=FS).astype(np.float32)
-    filtered = upfirdn(taps, leads[:, margin - half : leads.shape[1] - margin + half], 1, _STEP, axis=1)
+    filtered = upfirdn(taps, leads[:, MARGIN - half : leads.shape[1] - MARGIN + half], 1, _STEP, axis=1)
     first = 2 * half // _STEP
-    count = (leads.shape[1] - 2 * margin) // _STEP
+    count = (leads.shape[1] - 2 * MARGIN) // _STEP
     return np.asarray(filtered[:, first : first + count])
 
 
@@ -106,14 +102,7 @@ def _quantize(leads: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def _cohort(records: int, seed: int) -> tuple[list[Patient], NDArray[np.int64]]:
-    """Draw the patients, about 1.16 records per patient.
-
-    Returns
-    -------
-    patients : list of Patient
-    owner : ndarray of int, shape (records,)
-        Index of the patient of each record.
-    """
+    """Draw the patients, about 1.16 records per patient. Return them, and the index of the patient of each record."""
     rng = np.random.default_rng([seed, _COHORT])
     records_per_patient = rng.choice([1, 2, 3, 4], size=records, p=[0.885, 0.085, 0.02, 0.01])
     owner = np.repeat(np.arange(records), records_per_patient)[:records]

@@ -53,9 +53,9 @@ def _draw_levels(rng: np.random.Generator, levels: Levels) -> NDArray[np.float64
     return np.asarray(np.exp(levels.mean + own + everywhere + np.where(_IS_LIMB, limbs, chest)))
 
 
-def draw_noise(rng: np.random.Generator, levels: NoiseLevels | None = None) -> NoisePlan:
-    """Draw the noise of one record. The levels are those of ten-second resting ECGs of PTB-XL, or `levels`."""
-    levels = levels or noise_levels()
+def draw_noise(rng: np.random.Generator) -> NoisePlan:
+    """Draw the noise of one record. The levels are those of ten-second resting ECGs of PTB-XL."""
+    levels = noise_levels()
     plan = NoisePlan(
         wander=_draw_levels(rng, levels.wander),
         muscle=_draw_levels(rng, levels.muscle),

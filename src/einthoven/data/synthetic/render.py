@@ -117,23 +117,10 @@ def _draw(
     span: tuple[float, float],
     fs: float,
 ) -> None:
-    """Add one wave of B beats to the leads.
+    """Add one wave of B beats to the leads (L, T), in place.
 
-    Parameters
-    ----------
-    out : ndarray of float32, shape (L, T)
-        The leads; changed in place.
-    wave : Wave
-    start : ndarray, shape (B,)
-        Sample at which the clock of the wave is zero.
-    clock : ndarray, shape (B,)
-        Seconds per unit of the clock.
-    breath : ndarray, shape (B,)
-        Phase of breathing, -1 to 1.
-    span : (float, float)
-        Begin and end of the wave after `start` in s.
-    fs : float
-        Hz.
+    `start` (B,) is the sample at which the clock of the wave is zero, `clock` (B,) the seconds per unit of the clock,
+    and `breath` (B,) the phase of breathing from -1 to 1. The wave begins and ends at `span` in s after `start`.
     """
     # Times of the samples on the clock of the wave, shape (B, length).
     first = np.ceil(start + span[0] * fs).astype(int)

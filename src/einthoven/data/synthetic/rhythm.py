@@ -14,6 +14,9 @@ NORMAL = 0
 VENTRICULAR = 1
 ATRIAL = 2
 
+STOP = 12.0
+"""Time in s after which there is no beat."""
+
 
 @dataclass
 class Beats:
@@ -42,30 +45,20 @@ def draw_rate(rng: np.random.Generator, rhythm: str, usual: float) -> float:
     return float(np.clip(usual + rng.normal(0.0, 4.0), 50.0, 99.0))
 
 
-def _sinus(rng: np.random.Generator, mean: float, depth: float, stop: float) -> Array:
-    """Draw the QRS onsets of sinus rhythm.
+def _sinus(rng: np.random.Generator, mean: float, depth: float) -> Array:
+    """Draw the QRS onsets of sinus rhythm, with a mean RR interval of `mean` s.
 
-    The RR interval varies with breathing (0.2-0.3 Hz), with slow waves near 0.1 Hz, and by a little jitter (McSharry et
-    al. 2003).
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    mean : float
-        Mean RR interval in s.
-    depth : float
-        Relative amplitude of the variation with breathing.
-    stop : float
-        Time in s after which no beat is needed.
+    The RR interval varies with breathing (0.2-0.3 Hz, relative amplitude `depth`), with slow waves near 0.1 Hz, and by
+    a little jitter (McSharry et al. 2003).
     """
     breathing_frequency = rng.uniform(0.18, 0.32)
     slow_frequency = rng.uniform(0.07, 0.12)
     phase = rng.uniform(0.0, 2 * np.pi, 2)
     onsets = [-2.5 + mean * rng.random()]
-    jitters = rng.normal(0.0, 0.006, int((stop + 3) / mean * 2) + 20)
+    jitters = rng.normal(0.0, 0.006, int((STOP + 3) / mean * 2) + 20)
     for jitter in jitters:
         t = onsets[-1]
-        if t > stop:
+        if t > STOP:
             break
         variation = depth * np.sin(2 * np.pi * breathing_frequency * t + phase[0])
         variation += 0.35 * depth * np.sin(2 * np.pi * slow_frequency * t + phase[1])
@@ -80,7 +73,6 @@ def draw_beats(
     age: int,
     ectopic: tuple[int, int] = (0, 0),
     bigeminy: bool = False,
-    stop: float = 12.0,
 ) -> Beats:
     """Draw the beats of one record, from before its start until after its end.
 
@@ -97,8 +89,6 @@ def draw_beats(
         Number of ventricular and of atrial premature beats in the record.
     bigeminy : bool
         Whether every second beat is a ventricular premature one.
-    stop : float
-        Time in s after which there is no beat.
     """
     # QRS onsets of the rhythm without premature beats. All start at -2.5 s.
     mean = 60.0 / rate
@@ -116,11 +106,11 @@ def draw_beats(
         ratio = np.full(count, steady_ratio) if rng.random() < 0.5 else rng.choice(ratios, count)
         onset = -2.5 + np.cumsum(ratio * atrial_interval)
     elif rhythm == "PACE":
-        onset = np.arange(-2.5 + mean * rng.random(), stop, mean)
+        onset = np.arange(-2.5 + mean * rng.random(), STOP, mean)
     else:
         depth = rng.uniform(0.09, 0.20) if rhythm == "SARRH" else rng.uniform(0.005, 0.045) * (1.6 - age / 80)
-        onset = _sinus(rng, mean, depth, stop)
-    onset = onset[onset < stop]
+        onset = _sinus(rng, mean, depth)
+    onset = onset[onset < STOP]
     rr = np.diff(onset, prepend=onset[0] - mean)
 
     # Choose the beats inside of the record that become premature.

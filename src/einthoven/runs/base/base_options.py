@@ -57,12 +57,9 @@ def named_rates(config: DictConfig, base: BaseModel, overrides: list[str]) -> di
 
 
 def difference_to_base(config: DictConfig, base: BaseModel, overrides: list[str]) -> str:
-    """Return the first option of a configuration that a base does not suit, with both values.
+    """Return the first option of a configuration that a base does not suit, with both values; empty if there is none.
 
-    Returns
-    -------
-    str
-        Empty if the base suits the configuration. Dropout rates that the command line names may differ.
+    Dropout rates that the command line names may differ.
     """
     named = [name_of_override(override) for override in overrides]
     data = plain_group(config.data)

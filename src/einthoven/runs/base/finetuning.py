@@ -48,19 +48,7 @@ def load_base(model: Classifier, base: BaseModel, classes: Sequence[str]) -> Loa
     """Load the frontend and the encoder of a base into a model, and what fits of its head.
 
     Classes with the name of a class of the base keep their rows of the last layer. Then the rest of the head is loaded,
-    too. Without such a class the head is new.
-
-    Parameters
-    ----------
-    model : Classifier
-        Its weights are changed.
-    classes : sequence of str
-        The outputs of the model.
-
-    Raises
-    ------
-    UserError
-        If the network has no head, or the base does not have all weights of the encoder in the same shapes.
+    too. Without such a class the head is new. `classes` are the outputs of the model.
     """
     try:
         without_head(model.network)
@@ -166,14 +154,8 @@ def start_of(
 ) -> Start:
     """Return what the penalties of a run need of its base.
 
-    Parameters
-    ----------
-    model : Classifier
-        The model of the run.
-    output : str
-        ``sigmoid``, ``softmax`` or ``identity``: the outputs of the run.
-    make_network : callable
-        Number of outputs -> a new network of the architecture of the run.
+    `output` is ``sigmoid``, ``softmax`` or ``identity``: the outputs of the run. `make_network` makes a network of the
+    architecture of the run with a number of outputs.
     """
     device = next(model.parameters()).device
     columns, base_columns = (positions.to(device) for positions in loaded.columns)
@@ -249,12 +231,7 @@ class FineTuning:
         return {name: self._parameters[name] for name in reversed(self._parameters) if self._parameters[name]}
 
     def check_epochs(self, epochs: int) -> None:
-        """Refuse a training that ends before each stage has been trained.
-
-        Raises
-        ------
-        UserError
-        """
+        """Refuse a training that ends before each stage has been trained."""
         if self.mode == "gradual" and epochs < len(self.stages):
             raise UserError(
                 f"trainer.finetune=gradual: trains one more of {len(self.stages)} stages in each epoch, and "

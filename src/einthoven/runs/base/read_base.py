@@ -144,18 +144,7 @@ def _refuse_other_kind(base: BaseModel, task: Any) -> None:
 
 
 def read_base(name: str) -> BaseModel:
-    """Read the base that ``init_from`` names.
-
-    Parameters
-    ----------
-    name : str
-        Folder of a run or of a bundle, or the name of a bundle of the package: ``ptbxl`` or ``synthetic``.
-
-    Raises
-    ------
-    UserError
-        If the folder holds neither, its files are damaged or not safe to use, or its model has no network.
-    """
+    """Read the base that ``init_from`` names: the folder of a run or of a bundle, or a bundle of the package."""
     source = f"init_from={name}"
     folder = named_folder(name)
     model = find_model(folder, source)

@@ -28,13 +28,6 @@ def tuning_rate(config: DictConfig, base: BaseModel, overrides: Sequence[str]) -
     """Return the learning rate of a fine-tuning; None if it stays as it is.
 
     The rate of ``conf/optimizer/adamw.yaml`` is for training from scratch. It is replaced unless `keeps_rate` says so.
-
-    Parameters
-    ----------
-    config : DictConfig
-    base : BaseModel
-    overrides : sequence of str
-        Options that the command line changed.
     """
     if keeps_rate(config, overrides):
         return None

@@ -44,12 +44,9 @@ def may_have_usual_base(config: DictConfig) -> bool:
 
 
 def reason_for_fresh_weights(config: DictConfig) -> str:
-    """Return why a run of PTB-XL does not start from the usual base, whatever its network: an option, or a judged fold.
+    """Return why a run of PTB-XL does not start from the usual base, whatever its network; empty if there is no reason.
 
-    Returns
-    -------
-    str
-        The end of a sentence. Empty if there is no reason.
+    The reason is an option, or a judged fold.
     """
     return _difference_to_judged(config) or _known_fold(config)
 

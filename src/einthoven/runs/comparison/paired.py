@@ -70,19 +70,9 @@ def logged_predictions(tracking: MlflowClient, run: MlflowRun, split: str) -> Lo
 
 
 def read_predictions(columns: Mapping[str, Sequence[float]], rule: str) -> LoggedPredictions | None:
-    """Read a table of predictions, as `einthoven.runs.results.conclude.prediction_table` makes it.
+    """Read a table of predictions, as `einthoven.runs.conclude.prediction_table` makes it; None if it has no classes.
 
-    Parameters
-    ----------
-    columns : mapping of str to sequence
-        One value per row of the split. A record may have several rows.
-    rule : str
-        ``mean`` or ``max`` over the rows of a record.
-
-    Returns
-    -------
-    LoggedPredictions or None
-        None if the table has no classes.
+    A record may have several rows, whose ``mean`` or ``max`` is taken.
     """
     classes = tuple(sorted(name.removesuffix(_LABEL) for name in columns if name.endswith(_LABEL)))
     if not classes:
@@ -108,24 +98,14 @@ def read_predictions(columns: Mapping[str, Sequence[float]], rule: str) -> Logge
 def auroc_difference(first: LoggedPredictions, other: LoggedPredictions) -> Difference:
     """Return the macro AUROC of the other run minus that of the first one, on the same records and classes.
 
-    Patients are resampled. If one of the runs did not log them, records are resampled.
-
-    Raises
-    ------
-    UserError
-        Says why the two runs cannot be compared.
+    Patients are resampled. If one of the runs did not log them, records are resampled. Runs that cannot be compared are
+    refused.
     """
     return paired_difference(first.y, first.p, other.p, groups=shared_patients(first, other))
 
 
 def shared_patients(first: LoggedPredictions, other: LoggedPredictions) -> NDArray[np.int64] | None:
-    """Return the patients of the records of two runs; None if one of the runs did not log them.
-
-    Raises
-    ------
-    UserError
-        Says why the two runs cannot be compared.
-    """
+    """Return the patients of the records of two runs; None if one of the runs did not log them."""
     if first.classes != other.classes:
         raise UserError("their classes differ.")
     if not np.array_equal(first.records, other.records):

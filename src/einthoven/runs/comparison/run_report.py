@@ -38,26 +38,10 @@ PICTURES_FOLDER = "figures"
 
 
 def write_report(names: list[str], uri: str, output: Path) -> str:
-    """Write a page about some runs.
+    """Write a page about some runs, and return a sentence about its file, its size, and the runs on it.
 
-    Parameters
-    ----------
-    names : list of str
-        Runs, as in `einthoven.tracking.runs.find_runs`.
-    uri : str
-        The tracking store. If it is empty, that of the first name that is the folder of a run, or the usual store.
-    output : Path
-        The file of the page.
-
-    Returns
-    -------
-    str
-        A sentence for the terminal: the file, its size, and the runs on the page.
-
-    Raises
-    ------
-    UserError
-        If a run is unknown or in another store, no run has ended, or the runs have different tasks.
+    The names are as in `einthoven.tracking.runs.find_runs`. If `uri` is empty, the store is that of the first name that
+    is the folder of a run, or the usual store.
     """
     store = uri or store_of(names)
     if not uri:

@@ -90,11 +90,7 @@ class Block:
 def read_trainings(tracking: MlflowClient, runs: Sequence[MlflowRun]) -> tuple[list[Training], list[str]]:
     """Read the predictions of runs: those of the test records, or of the validation records if there are no others.
 
-    Returns
-    -------
-    trainings : list of Training
-    remarks : list of str
-        A sentence for each run that cannot be compared.
+    Return also a sentence for each run that cannot be compared.
     """
     trainings = []
     remarks = []
@@ -129,14 +125,9 @@ def _options_of_model(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def group(trainings: Sequence[Training]) -> tuple[list[Block], list[str]]:
-    """Group trainings by task and records, and within these by model.
+    """Group trainings by task and records, and within these by model. A group has two models or more.
 
-    Returns
-    -------
-    blocks : list of Block
-        Those with two models or more.
-    remarks : list of str
-        A sentence for each model that has no other to be compared with, or several runs with one seed.
+    Return also a sentence for each model that has no other to be compared with, or several runs with one seed.
     """
     by_records: dict[tuple[object, ...], list[Training]] = {}
     for training in trainings:
@@ -176,11 +167,7 @@ def _labels(trainings: Sequence[Training]) -> list[str]:
 def compare_block(block: Block) -> tuple[list[Comparison], list[str]]:
     """Compare each model of a block with the first one.
 
-    Returns
-    -------
-    comparisons : list of Comparison
-    remarks : list of str
-        A sentence for each comparison that cannot be made, and for each test over trainings that cannot.
+    Return also a sentence for each comparison that cannot be made, and for each test over trainings that cannot.
     """
     reference = block.models[0]
     comparisons = []
@@ -216,13 +203,7 @@ def _shared_patients(reference: Model, model: Model) -> NDArray[np.int64] | None
 
 
 def compare_trainings(reference: Model, model: Model) -> TrainingTest | str:
-    """Test the difference of two models over their trainings: over folds, or else over seeds.
-
-    Returns
-    -------
-    TrainingTest or str
-        The reason why there is no test.
-    """
+    """Test the difference of two models over folds, or else over seeds. Return the reason if there is no test."""
     of_reference = list(reference.by_seed.values())
     of_model = list(model.by_seed.values())
     folds = of_reference[0].folds

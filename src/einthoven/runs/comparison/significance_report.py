@@ -28,29 +28,11 @@ _TERMINAL_COLUMNS = tuple(name for name in COLUMNS if name != "over trainings")
 
 
 def write_significance(names: list[str], uri: str, output: Path) -> str:
-    """Compare models by their runs, print the table of differences, and write a page.
+    """Compare models by their runs, print the table of differences, and write a page. Return a line about the file.
 
     Runs that differ only in their seed are one model. Models are compared with the first one of the same task and the
-    same records.
-
-    Parameters
-    ----------
-    names : list of str
-        Runs, as in `einthoven.tracking.runs.find_runs`: trainings, cross-validations, or one sweep of them.
-    uri : str
-        As in `einthoven.runs.comparison.run_report.write_report`.
-    output : Path
-        The file of the page.
-
-    Returns
-    -------
-    str
-        A line for the terminal: the file and its size.
-
-    Raises
-    ------
-    UserError
-        If a run is unknown or in another store, or no two models can be compared.
+    same records. The names and `uri` are as in `einthoven.runs.run_report.write_report`: trainings, cross-validations,
+    or one sweep of them.
     """
     store = uri or store_of(names)
     if not uri:

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_masks(config: DictConfig, task: Any, trainer: Trainer) -> None:
-    """Refuse a model whose output does not fit the task, and options that have no meaning for masks.
-
-    Raises
-    ------
-    UserError
-        Names the option.
-    """
+    """Refuse a model whose output does not fit the task, and options that have no meaning for masks."""
     network = trust.find_target(config.model._target_, "model")
     name = str(config.model._target_).rpartition(".")[2]
     runs_along_time = bool(getattr(network, "output_along_time", False))

@@ -63,23 +63,9 @@ def code_hash(modules: tuple[str, ...] = ()) -> str:
 
 
 def refuse_other_options(config: DictConfig, trained: Mapping[str, Any], run: str, free: Sequence[str] = ()) -> None:
-    """Refuse a run whose configuration was changed after its checkpoint was written.
+    """Refuse a run whose configuration was changed after it was trained with other options (`logged_options`).
 
-    Parameters
-    ----------
-    config : DictConfig
-        Read from the folder of the run.
-    trained : mapping
-        `logged_options` that the run was trained with.
-    run : str
-        The option that named the folder, for the error message.
-    free : sequence of str
-        Options that may be different.
-
-    Raises
-    ------
-    UserError
-        Names the options, with both values.
+    The options `free` may be different. `run` is the option that named the folder, for the message.
     """
     # JSON turns tuples and other values into what the checkpoint holds.
     now = json.loads(json.dumps(hashed_options(logged_options(plain_options(config))), default=str))

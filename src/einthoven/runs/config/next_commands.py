@@ -49,13 +49,7 @@ class ExampleRecord:
 
 
 def hydra_options(hydra: Any) -> list[str]:
-    """Return Hydra's own options that another run needs, too: the folders of configurations and the launcher.
-
-    Parameters
-    ----------
-    hydra : DictConfig or HydraConf
-        The node ``hydra`` of a composed configuration.
-    """
+    """Return Hydra's own options that another run needs, too: the folders of configurations and the launcher."""
     flags = []
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
@@ -82,18 +76,8 @@ def name_of_override(override: str) -> str:
 def as_typed(options: Sequence[str], typed: Sequence[str]) -> list[str] | None:
     """Return the options of one run of a sweep as the user has typed them, with the folders that its tag leaves out.
 
-    Parameters
-    ----------
-    options : sequence of str
-        Options in the tag of the run.
-    typed : sequence of str
-        All options of the sweep.
-
-    Returns
-    -------
-    list of str or None
-        None if the tag does not say which folder is meant: two folders of the sweep have the same last name, or the
-        user has not typed the option.
+    The result is None if the tag does not say which folder is meant: two folders of the sweep have the same last name,
+    or the user has not typed the option.
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -131,12 +115,7 @@ def resume_command(folder: Path, tracking: Tracking) -> str:
 def init_from_command(folder: Path, overrides: Sequence[str]) -> str:
     """Return the command that trains a classifier from the weights of a pretraining, on the same data.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the pretraining.
-    overrides : sequence of str
-        Options of the pretraining. Those of its data are kept. The network is that of the pretraining.
+    Of the options of the pretraining, those of its data are kept.
     """
     of_data = [override for override in overrides if not without([override], "data", "folds")]
     return train_command(*of_data, option("init_from", seen_from_here(folder)))
@@ -148,14 +127,9 @@ def evaluate_command(folder: Path, uri: str) -> str:
 
 
 def bundle_commands(folder: Path, record: ExampleRecord | None) -> list[tuple[str, str]]:
-    """Return the commands that answer with a bundle, each with its purpose.
+    """Return the commands that answer with the bundle in a folder, each with its purpose.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run or of its mean, with the bundle.
-    record : ExampleRecord or None
-        A record to answer for. Without it, only the web page is left: the other commands need a file.
+    Without a record to answer for, only the web page is left: the other commands need a file.
     """
     bundle = str(seen_from_here(folder))
     commands = []

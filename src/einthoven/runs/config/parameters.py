@@ -39,14 +39,7 @@ def parameters(config: DictConfig, overrides: Sequence[str]) -> dict[str, object
     """Return the chosen option of each group, and every value that was set.
 
     Left out are values that repeat another option (``${data.fs}``), names of functions of this package, and details of
-    augmentations and diagnostics, unless the command line set them. They are all in ``config.yaml``.
-
-    Parameters
-    ----------
-    config : DictConfig
-        Configuration of a run.
-    overrides : sequence of str
-        Options that the command line, or the sweep, changed.
+    augmentations and diagnostics, unless the command line or the sweep changed them. They are all in ``config.yaml``.
     """
     from omegaconf import OmegaConf
 
@@ -71,13 +64,7 @@ def parameters(config: DictConfig, overrides: Sequence[str]) -> dict[str, object
 
 
 def chosen_options(hydra: DictConfig | None = None) -> dict[str, str]:
-    """Return the name of the chosen option of each of `PARTS`. Groups without an option are left out.
-
-    Parameters
-    ----------
-    hydra : DictConfig or None
-        The node ``hydra`` of a configuration; by default that of the running command.
-    """
+    """Return the chosen option of each of `PARTS` that has one, by default those of the running command."""
     from hydra.core.hydra_config import HydraConfig
 
     if hydra is None and not HydraConfig.initialized():
@@ -87,18 +74,7 @@ def chosen_options(hydra: DictConfig | None = None) -> dict[str, str]:
 
 
 def read_options(config_yaml: str) -> dict[str, str]:
-    """Return every option of a run by its dotted name.
-
-    Parameters
-    ----------
-    config_yaml : str
-        Text of the artifact ``config.yaml``.
-
-    Raises
-    ------
-    UserError
-        If the text is not a mapping of plain values.
-    """
+    """Return every option in the text of the artifact ``config.yaml`` of a run by its dotted name."""
     from omegaconf import OmegaConf
 
     content = OmegaConf.to_container(parse_yaml(config_yaml))

@@ -58,21 +58,9 @@ _SPECIAL = ("_args_", "_recursive_", "_convert_")
 
 
 def read_config(folder: Path, option: str) -> DictConfig:
-    """Read the configuration of a run, and refuse what a run never writes.
+    """Read the configuration of a run, and refuse what a run never writes. `option` named the folder, for messages.
 
     Nothing is built. Only objects that their options accept are imported.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    option : str
-        The option that named the folder, for error messages.
-
-    Raises
-    ------
-    UserError
-        If there is no configuration, or no run has written it.
     """
     from omegaconf import DictConfig, OmegaConf
 
@@ -105,15 +93,7 @@ def read_config(folder: Path, option: str) -> DictConfig:
 
 
 def _working_folders(addresses: Any, folder: Path) -> list[Path]:
-    """Return where the folder may be that a run was started in, the likely one first. Earlier versions wrote nothing.
-
-    Parameters
-    ----------
-    addresses : mapping or None
-        As `write_config` writes them.
-    folder : Path
-        Folder of the run.
-    """
+    """Return where the folder may be that a run was started in, the likely one first. Earlier versions wrote none."""
     if addresses is None:
         return []
     names = ("relative", "absolute")
@@ -141,13 +121,7 @@ def _find_data(node: Any, working_folders: Sequence[Path]) -> None:
 
 
 def with_current_names(options: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the options of a run with the current names of groups and targets.
-
-    Parameters
-    ----------
-    options : mapping
-        A configuration, or options by their dotted names.
-    """
+    """Return a configuration, or options by their dotted names, with the current names of groups and targets."""
     current = {}
     for name, value in options.items():
         group, dot, rest = str(name).partition(".")

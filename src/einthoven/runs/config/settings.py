@@ -37,13 +37,7 @@ class Settings:
 
 
 def read_settings(config: DictConfig) -> Settings:
-    """Check the groups that hold only values. This needs none of the packages that a run imports, such as torch.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong.
-    """
+    """Check the groups that hold only values. This needs none of the packages that a run imports, such as torch."""
     from omegaconf import OmegaConf
 
     return Settings(
@@ -56,13 +50,7 @@ def read_settings(config: DictConfig) -> Settings:
 
 
 def check_settings(config: DictConfig) -> Settings:
-    """Check every option of a run, and the signature of every part.
-
-    Raises
-    ------
-    UserError
-        If an option is wrong.
-    """
+    """Check every option of a run, and the signature of every part."""
     from einthoven.contracts import TaskKind
     from einthoven.runs.config.check_masks import check_masks
 

@@ -11,19 +11,8 @@ from einthoven.tasks.pretext import Pretext
 def refuse_unshared(task: Any, records: int, noise_records: int | None, processes: int) -> None:
     """Refuse a task or a size of batches that several processes cannot share.
 
-    Parameters
-    ----------
-    task : task of `einthoven.tasks`
-    records : int
-        Records of the smallest forward pass of the training: a batch or a micro batch, of all processes together.
-    noise_records : int or None
-        Records of a forward pass of the gradient noise scale; None if it is not measured.
-    processes : int
-
-    Raises
-    ------
-    UserError
-        Names the option.
+    `records` are those of the smallest forward pass of the training, of all processes together, and `noise_records`
+    those of a forward pass of the gradient noise scale, if it is measured.
     """
     if isinstance(task, Pretext) and not task.calls_whole_model:
         raise UserError(

@@ -20,11 +20,8 @@ CODED_COLUMNS = {"sex": {"0": "male", "1": "female"}, "validated_by_human": {"tr
 def attributes(table: DataFrame) -> dict[str, list[str | None]]:
     """Return the value of each attribute in each row of a table; None if it is not known.
 
-    Parameters
-    ----------
-    table : DataFrame
-        One row per record, with some of the columns of PTB-XL's table. A noise column lists the leads with noise; it
-        is empty if there is none.
+    The table has some of the columns of PTB-XL's. A noise column lists the leads with noise; it is empty if there is
+    none.
     """
     values: dict[str, list[str | None]] = {}
     if "age" in table:

@@ -40,21 +40,9 @@ def load_data(
 ) -> Data:
     """Open the store (it is built on first use), label and split its records, and move each split to the device.
 
-    No record of validation or test has the same signal as a record that is used before it.
-
-    Parameters
-    ----------
-    trained : TrainedData or None
-        The data of a run that was trained before. Its records must still be there, unchanged; other records may have
-        been added only if `trained` allows it.
-    base : BaseModel or None
-        The model that the run starts from. It must not have seen the records of validation and test.
-
-    Raises
-    ------
-    UserError
-        If the records cannot be read or split, nothing can be learned from their labels, they have changed since the
-        run was trained, or the base has seen records of validation or test.
+    No record of validation or test has the same signal as a record that is used before it. The records of a run that
+    was trained before must still be there, unchanged; others may have been added only if `trained` allows it. The model
+    that the run starts from must not have seen the records of validation and test.
     """
     # If the run was trained before, the files of the records are checked again.
     records = read_records(config, task, checks_files=trained is not None)

@@ -22,26 +22,9 @@ _BATCH = 128
 
 
 def measure_features(split: Split, fs: float, leads: Sequence[str]) -> tuple[Features, NDArray[np.float64]]:
-    """Measure the features of the rows of a split.
+    """Measure the features of the rows of a split, and return them with the labels (n, K).
 
-    Parameters
-    ----------
-    split : Split
-    fs : float
-        Sampling frequency in Hz.
-    leads : sequence of str
-
-    Returns
-    -------
-    features : Features
-        Of the n rows.
-    y : ndarray, shape (n, K)
-        Their labels.
-
-    Raises
-    ------
-    UserError
-        If the sampling frequency is too low.
+    A sampling frequency (Hz) that is too low for the features is refused.
     """
     if fs < SLOWEST_FS:
         raise UserError(f"data.fs={fs:g}: ECG features are measured at {SLOWEST_FS:g} Hz at least.")

@@ -28,20 +28,9 @@ class Input(Protocol):
 
 
 def refuse_other_input(source: str, expected: Input, leads: Sequence[str] | None, fs: float | None) -> None:
-    """Refuse records with other leads, or another sampling frequency, than a model reads.
+    """Refuse records with other leads, or another sampling frequency (Hz), than a model reads.
 
-    Parameters
-    ----------
-    source : str
-        The option that named the model, for the message.
-    expected : Input
-        What the model reads, such as the input format of a bundle.
-    leads, fs
-        Leads and sampling frequency (Hz) of the records; None if they are not known yet.
-
-    Raises
-    ------
-    UserError
+    `source` is the option that named the model. Leads and frequency are None if they are not known yet.
     """
     if leads is not None and tuple(leads) != expected.leads:
         raise UserError(

@@ -47,14 +47,8 @@ class MeasuredSignals:
 def measure_signals(splits: Mapping[str, Split], digests: Mapping[str, Digests], cache: Path) -> MeasuredSignals:
     """Read all signals once and measure them, unless the cache has the results already.
 
-    Parameters
-    ----------
-    splits : mapping of str to Split
-        One of them is ``train``.
-    digests : mapping of str to ndarray of S16
-        Content digest of each signal of each split.
-    cache : Path
-        Folder of the packed stores. If it cannot be written, the signals are measured again next time.
+    `digests` are the content digests (S16) of the signals of each split. If the cache cannot be written, the signals
+    are measured again next time.
     """
     shape = splits["train"].signals.shape[1:]
     file = cache / FOLDER / f"{_name(digests, shape)}.json"

@@ -70,19 +70,10 @@ class Records:
             array.flags.writeable = False
 
     def load_signals(self, rows: NDArray[np.int64], device: torch.device, residency: str) -> torch.Tensor | None:
-        """Return signals in the memory of a device; None if they stay on the disk.
+        """Return the signals of some rows of the store on a device, int16 µV (n, L, T); None if they stay on the disk.
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (n,)
-            Rows of the store.
-        device : torch.device
-        residency : str
-            ``device``, ``stream`` (stay on the disk), or ``auto``: on the device if half of its free memory holds them.
-
-        Returns
-        -------
-        Tensor, int16 µV (n, L, T), or None
+        `residency` is ``device``, ``stream`` (stay on the disk), or ``auto``: on the device if half of its free memory
+        holds them.
         """
         resident = self._resident
         is_loaded = resident is not None and resident.device == device and np.array_equal(resident.rows, rows)
@@ -120,19 +111,8 @@ def forget_records() -> None:
 def read_records(config: DictConfig, task: Any, *, checks_files: bool) -> Records:
     """Open the store of a configuration (it is built on first use), and read or measure the labels of its task.
 
-    Parameters
-    ----------
-    config : DictConfig
-    task : Task
-        The task of the configuration.
-    checks_files : bool
-        Whether to compare the files of the records with the store. If they are not compared, the terminal says so, and
-        the records of the run before are used again if nothing else has changed.
-
-    Raises
-    ------
-    UserError
-        If the records cannot be read, or the source has no labels for the task.
+    If `checks_files` is false, the files of the records are not compared with the store: the terminal says so, and the
+    records of the run before are used again if nothing else has changed.
     """
     source = build(source_options(config), "data")
     _refuse_other_labels(source, task)

@@ -107,13 +107,7 @@ class Data:
         return self.store.table.iloc[self.store_rows[self._first_rows(split)]]
 
     def by_record(self, split: str, predictions: Predictions, rule: str) -> Predictions:
-        """Turn predictions of the rows of a split into predictions of its records.
-
-        Parameters
-        ----------
-        rule : str
-            ``mean`` or ``max`` over the rows of a record.
-        """
+        """Turn predictions of the rows of a split into the ``mean`` or ``max`` of the rows of each record."""
         first_rows, record_of_row = group_rows(self.row_origins(split)[0])
         if len(first_rows) == len(record_of_row):
             return predictions
@@ -131,19 +125,7 @@ class Data:
     def refuse_seen(self, names: Mapping[str, str], ancestry: Ancestry | None, source: str) -> None:
         """Refuse a model that was trained on records of some splits. A model that lists no records gets a note.
 
-        Parameters
-        ----------
-        names : mapping of str to str
-            What messages call the splits -> the splits.
-        ancestry : Ancestry or None
-            The records that the model has seen. None if it does not list them.
-        source : str
-            The option that named the model.
-
-        Raises
-        ------
-        UserError
-            Names the split and a record.
+        `names` maps what messages call the splits to the splits, and `source` is the option that named the model.
         """
         if ancestry is None:
             judged = " or ".join(names)
@@ -178,15 +160,7 @@ def training_ancestry(data: Data, config: DictConfig) -> Ancestry:
 
 
 def group_rows(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Group rows by their record.
-
-    Returns
-    -------
-    first_rows : ndarray of int, shape (records,)
-        First row of each record, ascending.
-    record_of_row : ndarray of int, shape (rows,)
-        Index into `first_rows` for each row.
-    """
+    """Group rows by their record: return the first row of each record, and the place in them for each row."""
     _, first_rows, numbers = np.unique(record_ids, return_index=True, return_inverse=True)
     order = np.argsort(first_rows)
     return first_rows[order], np.argsort(order)[numbers]

@@ -59,15 +59,7 @@ class TrainedEncoder:
 def read_encoder(path: str) -> Encoder:
     """Read the encoder of a bundle, or of a run with or without a bundle.
 
-    Parameters
-    ----------
-    path : str
-        Folder of a bundle or of a run, the name of a bundle of the package, or the address of a bundle in MLflow.
-
-    Raises
-    ------
-    UserError
-        If there is no model, its files are damaged or not safe to use, or its network has no encoder.
+    The path is a folder, the name of a bundle of the package, or the address of a bundle in MLflow.
     """
     if path.startswith(("runs:/", "models:/")):
         return Encoder.from_bundle(read_bundle(find_bundle(path)))
@@ -75,24 +67,18 @@ def read_encoder(path: str) -> Encoder:
     model = find_model(folder, path)
     if model.bundle is not None:
         return Encoder.from_bundle(read_bundle(model.bundle))
-    return read_run_encoder(folder, "run").encoder
+    return read_run_encoder(folder).encoder
 
 
-def read_run_encoder(folder: Path, option: str) -> TrainedEncoder:
+def read_run_encoder(folder: Path) -> TrainedEncoder:
     """Read the encoder of a run.
-
-    Parameters
-    ----------
-    folder : Path
-    option : str
-        The option that named the folder, for error messages.
 
     Raises
     ------
     UserError
         As in `read_encoder`, or if the configuration was changed after the training.
     """
-    opened = open_trained(folder, option)
+    opened = open_trained(folder, "run")
     with checkpoint_errors(opened.checkpoints):
         run_id = str(checkpoint.load_notes(opened.checkpoints)["run_id"])
     # A run of einthoven 0.1 does not list the records that it has seen.

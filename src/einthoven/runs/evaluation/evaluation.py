@@ -53,18 +53,7 @@ LAPLACE = "laplace"
 
 
 def evaluate(config: DictConfig) -> dict[str, float]:
-    """Evaluate the run of a folder, and return the metrics that were logged.
-
-    Parameters
-    ----------
-    config : DictConfig
-        As composed from ``conf/evaluate.yaml``.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no run of a classifier, or a calibration would be fitted on the records that are reported.
-    """
+    """Evaluate the run of a folder as ``conf/evaluate.yaml`` says, and return the metrics that were logged."""
     options = _read_options(config)
     other_folds = schema.read_group(config.data.folds, schema.OtherFolds, "data.folds")
     check(config.calibration, "calibration")
@@ -94,14 +83,8 @@ def _read_options(config: DictConfig) -> EvaluationOptions:
 def evaluate_mean(run: NetworkParts, config: DictConfig, recorder: Recorder) -> MeanOfModels:
     """Evaluate the mean of a run that has just been trained and of other models, and log the results to the run.
 
-    Parameters
-    ----------
-    run : NetworkParts
-        It has its final weights. The caller holds its folder.
-    config : DictConfig
-        As composed from ``conf/evaluate.yaml``. ``mean_with`` names the other models.
-    recorder : Recorder
-        That of the run.
+    The run has its final weights, and the caller holds its folder. The configuration is composed from
+    ``conf/evaluate.yaml``, and its ``mean_with`` names the other models.
     """
     options = _read_options(config)
     mean = MeanOfModels(run, options)
@@ -270,14 +253,7 @@ def _place_of_results(run: NetworkParts, options: EvaluationOptions) -> Path:
 
 
 def check_splits(run: NetworkParts, fitted: str, reported: str) -> None:
-    """Refuse a split without records, and two splits that share a fold or a patient.
-
-    Parameters
-    ----------
-    run : NetworkParts
-    fitted, reported : str
-        The split that a calibration is fitted on, and the one that is reported.
-    """
+    """Refuse a split without records, and two splits that share a fold or a patient."""
     for split in (fitted, reported):
         if split not in run.data.splits:
             raise UserError(

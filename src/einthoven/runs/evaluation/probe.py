@@ -41,18 +41,7 @@ FILE = "probe.json"
 
 
 def probe(config: DictConfig) -> dict[str, ProbeResult]:
-    """Probe the encoder of a run, write ``probe.json`` and log the results to the run.
-
-    Parameters
-    ----------
-    config : DictConfig
-        As composed from ``conf/probe.yaml``.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no encoder, the records do not suit it, or it was trained on records that are judged.
-    """
+    """Probe the encoder of a run as ``conf/probe.yaml`` says, write ``probe.json`` and log the results to the run."""
     from omegaconf import OmegaConf
 
     fixed = [str(name) for name in config if name not in ("data", "task")]
@@ -60,7 +49,7 @@ def probe(config: DictConfig) -> dict[str, ProbeResult]:
     all_folds = schema.read_group(config.data.folds, schema.Folds, "data.folds")
     task = _build_task(config)
     device = choose_device(options.device)
-    trained = read_run_encoder(Path(options.run), "run")
+    trained = read_run_encoder(Path(options.run))
     require_run(Path(options.run), str(trained.config.tracking.uri), trained.run_id)
 
     # The signals of a split that is not used are not read.

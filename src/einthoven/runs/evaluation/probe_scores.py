@@ -32,19 +32,10 @@ Float = NDArray[np.float64]
 def compare_encoders(
     trained: TrainedEncoder, data: Data, options: ProbeOptions, device: torch.device
 ) -> tuple[tuple[str, ...], dict[str, ProbeResult]]:
-    """Fit and judge both kinds of probes on the trained encoder and on random ones.
+    """Fit and judge the probes ``linear`` and ``neighbours`` on the trained encoder and on random ones.
 
-    Returns
-    -------
-    classes : tuple of str
-        Classes with both labels among the training records and among the judged ones. The others are left out.
-    results : dict of str to ProbeResult
-        ``linear`` and ``neighbours``.
-
-    Raises
-    ------
-    UserError
-        If there is no such class, or there are too few training records.
+    Return also the classes with both labels among the training records and among the judged ones. The others are left
+    out.
     """
     train_labels = data.record_labels("train")
     labels = data.record_labels(options.report)

@@ -97,16 +97,8 @@ class TrainedData:
 def write_trained_data(folder: Path, data: DataIdentity, ancestry: Ancestry, notes: Mapping[str, Any]) -> None:
     """Write the data that a run will be trained on into its folder, before its first checkpoint.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    data : DataIdentity
-        Identity of all rows of the store.
-    ancestry : Ancestry
-        Digests of the training records.
-    notes : mapping
-        Further values, such as the hashes of configuration and source.
+    `data` identifies all rows of the store, and `ancestry` lists the training records. The notes are further values,
+    such as the hashes of configuration and source.
     """
     _save(folder / IDENTITY, data.to_arrays(), {"format": FORMAT, **notes, "versions": installed_versions()})
     write_ancestry(folder, ancestry)
@@ -123,22 +115,7 @@ def write_ancestry(folder: Path, ancestry: Ancestry) -> None:
 
 
 def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> TrainedData:
-    """Read the data that a run was trained on.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    option : str
-        The option that named the folder.
-    takes_added : bool
-        See `TrainedData`.
-
-    Raises
-    ------
-    UserError
-        If a file is damaged, or of a later version.
-    """
+    """Read the data that a run was trained on. `option` named the folder; `takes_added` is as in `TrainedData`."""
     data = None
     code = None
     file = folder / IDENTITY

@@ -60,24 +60,7 @@ class TrainedRun:
     def read_selected(self, max_bytes: int = checkpoint.MAX_BYTES) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read the weights that the metrics of the run belong to: the best or the last ones, as it selects.
 
-        The run need not have ended.
-
-        Parameters
-        ----------
-        max_bytes : int
-            Largest size of a checkpoint.
-
-        Returns
-        -------
-        weights : dict
-            State of the model: names and tensors.
-        notes : dict
-            Notes of the last checkpoint.
-
-        Raises
-        ------
-        UserError
-            If a checkpoint is damaged, or no run has written it.
+        The run need not have ended. Return the state of the model, and the notes of the last checkpoint.
         """
         state, notes = read_last(self.checkpoints, max_bytes)
         with checkpoint_errors(self.checkpoints):
@@ -89,24 +72,10 @@ class TrainedRun:
 def open_trained(
     folder: Path, option: str, *, takes_added: bool = True, free: Sequence[str] = FREE_OPTIONS
 ) -> TrainedRun:
-    """Open the run of a network.
+    """Open the run of a network. `option` named its folder, for messages.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run, with ``config.yaml`` and ``checkpoints/last.safetensors``.
-    option : str
-        The option that named the folder, for messages.
-    takes_added : bool
-        Whether records may have been added since the training.
-    free : sequence of str
-        Options of ``config.yaml`` that may have been changed since the training.
-
-    Raises
-    ------
-    UserError
-        If there is no such run, its files are damaged or not safe to use, or its configuration was changed after the
-        training.
+    Its configuration must not have been changed since the training, except for the options `free`. Records may have
+    been added if `takes_added`.
     """
     check_trained(folder, option)
     config = read_config(folder, option)
@@ -116,20 +85,10 @@ def open_trained(
 
 
 def open_started(folder: Path) -> DictConfig:
-    """Open the run of a network, or a cross-validation, that has begun and will be resumed. It may have no checkpoint.
+    """Open the run of a network, or a cross-validation, that has begun and will be resumed, and return its options.
 
-    The data that it is trained on are compared later, when the run is assembled (`resume.assemble_begun`): in a
-    cross-validation, each fold has its own.
-
-    Returns
-    -------
-    DictConfig
-        The configuration of the run.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no such run, or files that are not safe to use.
+    It may have no checkpoint. The data that it is trained on are compared later, when the run is assembled
+    (`resume.assemble_begun`): in a cross-validation, each fold has its own.
     """
     check_safe(folder)
     require_run(folder)
@@ -150,25 +109,13 @@ def open_started(folder: Path) -> DictConfig:
 
 
 def check_safe(folder: Path) -> None:
-    """Refuse a folder with files that are not safe to use.
-
-    Raises
-    ------
-    UserError
-        The message names the file.
-    """
+    """Refuse a folder with files that are not safe to use."""
     check_ordinary(folder, FOLDERS)
     check_entries(folder)
 
 
 def check_trained(folder: Path, option: str) -> None:
-    """Refuse a folder without the checkpoint of a network, or with files that are not safe to use.
-
-    Raises
-    ------
-    UserError
-        The message names the option and the folder.
-    """
+    """Refuse a folder without the checkpoint of a network, or with files that are not safe to use."""
     check_safe(folder)
     if is_fitted_to_features(folder):
         raise UserError(
@@ -183,13 +130,7 @@ def check_trained(folder: Path, option: str) -> None:
 
 
 def read_last(checkpoints: Path, max_bytes: int = checkpoint.MAX_BYTES) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the state and the notes of the last checkpoint or, with a warning, of the one before it.
-
-    Raises
-    ------
-    UserError
-        If neither can be read, or no run has written it.
-    """
+    """Return the state and the notes of the last checkpoint or, with a warning, of the one before it."""
     state, notes, warning = checkpoint.load_last(checkpoints, max_bytes)
     with checkpoint_errors(checkpoints):
         check_notes(notes)

@@ -59,17 +59,9 @@ if TYPE_CHECKING:
 
 
 def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Train once for each fold on the other folds, and evaluate each record by the model that has not seen it.
+    """Train once for each fold on the other folds, and return the metrics of the pooled out-of-fold predictions.
 
-    Returns
-    -------
-    dict of str to float
-        ``val/…`` metrics of the pooled out-of-fold predictions. They are logged to the parent run.
-
-    Raises
-    ------
-    UserError
-        If fewer than two folds are given, or weights would be selected on the fold that they are evaluated on.
+    Each record is evaluated by the model that has not seen it. The metrics ``val/…`` are logged to the parent run.
     """
     settings = check_settings(config)
     _check_options(settings)
@@ -80,20 +72,10 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
 
 
 def resume_folds(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Continue a cross-validation that was interrupted: at the fold and at the step where it was.
+    """Continue a cross-validation that was interrupted, whose options `trained_run.open_started` has read.
 
-    Parameters
-    ----------
-    config : DictConfig
-        As `trained_run.open_started` returns it.
-    folder : Path
-        Folder of the cross-validation.
-
-    Raises
-    ------
-    UserError
-        If it is complete, is being written, or its records, its configuration or its code have changed; if a folder of
-        a fold holds files that are not safe to use.
+    It goes on at the fold and at the step where it was. It is refused if its records, its configuration or its code
+    have changed.
     """
     settings = check_settings(config)
     _check_options(settings)
@@ -204,14 +186,7 @@ def _open_parent(run: Run, config: DictConfig, folder: Path, overrides: list[str
 
 
 def _assemble_fold(config: DictConfig, folder: Path, overrides: list[str]) -> tuple[Run, dict[str, Any]]:
-    """Assemble the run of a fold: at its last checkpoint, or a new one.
-
-    Returns
-    -------
-    run : Run
-    notes : dict
-        Notes of the checkpoint; empty if there is none.
-    """
+    """Assemble the run of a fold, at its last checkpoint or a new one. Return also the notes of the checkpoint."""
     if is_started(folder) and not is_feature_model(config):
         return assemble_begun(folder, config)
     run = assemble_run(config, folder)

@@ -51,22 +51,7 @@ ATTRIBUTIONS = {"ptbxl": "PTB-XL, Wagner et al. 2020, CC BY 4.0"}
 def examine_labels(run: str, most: int) -> list[Suspect]:
     """Rank the records of a cross-validation, print the first ones, and write a table and a page.
 
-    Parameters
-    ----------
-    run : str
-        Folder of the cross-validation, or the id of its run.
-    most : int
-        Number of records in the terminal and on the page.
-
-    Returns
-    -------
-    list of Suspect
-        These records, the most suspicious one first.
-
-    Raises
-    ------
-    UserError
-        If there is no such cross-validation, it has not ended, its task has no classes, or its data have changed.
+    The run is named by its folder or its id. Return the `most` suspicious records.
     """
     folder, config = find_cross_validation(run)
     task = build_task(config)

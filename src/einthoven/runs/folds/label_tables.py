@@ -55,15 +55,7 @@ class OutOfFold:
 def find_cross_validation(run: str) -> tuple[Path, DictConfig]:
     """Find the folder of a cross-validation, and read its configuration.
 
-    Parameters
-    ----------
-    run : str
-        Its folder, or the id of its run (also ``runs:/ID``) if the folder is below ``outputs/``.
-
-    Raises
-    ------
-    UserError
-        If there is no such folder, it holds another run, or it is not safe to use.
+    It is named by its folder, or by the id of its run (also ``runs:/ID``) if the folder is below ``outputs/``.
     """
     folder = Path(run) if Path(run).is_dir() else _find_by_id(run.removeprefix("runs:/").partition("/")[0], run)
     check_safe(folder)

@@ -128,10 +128,7 @@ def spread_over_folds(folds: Sequence[HeldOut]) -> dict[str, Spread]:
 def class_table(run: RunParts, pooled: Pooled, spread: Mapping[str, Spread]) -> Table | None:
     """Return a table with the AUROC of each class: pooled with its interval, and over the folds.
 
-    Returns
-    -------
-    Table or None
-        None if the task has no classes.
+    Without classes there is none.
     """
     if run.task.kind is not TaskKind.CLASSES:
         return None

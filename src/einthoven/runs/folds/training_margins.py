@@ -52,10 +52,7 @@ def training_log_odds(run: Run) -> TrainingLogOdds | None:
 def write_training_log_odds(folder: Path, folds: Sequence[TrainingLogOdds | None], classes: Sequence[str]) -> bool:
     """Write the mean log-odds over the folds that trained on a record into the folder of a cross-validation.
 
-    Returns
-    -------
-    bool
-        Whether there is such a table. There is none if a fold has not measured them.
+    Return whether there is such a table. There is none if a fold has not measured them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

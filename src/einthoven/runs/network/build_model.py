@@ -49,20 +49,9 @@ def build_model(
 ) -> Classifier:
     """Fit the frontend on the training records, and build a network whose weights are drawn from the seed.
 
-    Parameters
-    ----------
-    moments : LeadMoments
-        Of the training records, in mV.
-    frontend : Frontend, TimeFrontend or None
-        A frontend that is not fitted again.
-    shapes : mapping of str to tuple of int, or None
-        Shapes of the stored weights that the network will get, if the configuration is that of a stored model. They
-        limit the memory that the network may take.
-
-    Raises
-    ------
-    UserError
-        If the options do not make a network, or the network cannot read the records.
+    The moments are those of the training records in mV. A given frontend is not fitted again. `shapes` are those of the
+    stored weights that the network will get, if the configuration is that of a stored model. They limit the memory that
+    the network may take.
     """
     # Fit the frontend. Some frontends need the records themselves, others only their moments.
     fit_frontend = build(config.pca)
@@ -116,13 +105,7 @@ def set_output_biases(model: Classifier, logits: Tensor) -> None:
 def _check_memory(
     network: Callable[..., nn.Module], options: Mapping[str, Any], listed: str, device: torch.device
 ) -> None:
-    """Refuse a network whose training needs more memory than is free. Its weights are counted, not allocated.
-
-    Raises
-    ------
-    UserError
-        If the weights, their gradients and the moments of an optimizer do not fit.
-    """
+    """Refuse a network whose training needs more memory than is free. Its weights are counted, not allocated."""
     try:
         with torch.device("meta"):
             weights = sum(parameter.numel() for parameter in network(**options).parameters())
@@ -165,21 +148,9 @@ def network_options(config: DictConfig, frontend: Frontend | TimeFrontend, outpu
 def describe_network(
     config: DictConfig, frontend: Frontend | TimeFrontend, outputs: int, window: int
 ) -> dict[str, Any]:
-    """Describe a frontend and a network so that they can be built without a configuration.
+    """Describe frontend and network as `einthoven.predict.network.build` reads them, without a configuration.
 
-    Parameters
-    ----------
-    frontend : Frontend or TimeFrontend
-        Only its shape counts.
-    outputs : int
-        Number of outputs of the network.
-    window : int
-        Samples of a window.
-
-    Returns
-    -------
-    dict
-        ``frontend`` and ``network``, as `einthoven.predict.network.build` reads them.
+    Only the shape of the frontend counts. `window` is in samples.
     """
     options: dict[str, Any] = {"in_channels": frontend.in_channels}
     if isinstance(frontend, TimeFrontend):

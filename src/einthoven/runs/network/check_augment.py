@@ -26,11 +26,6 @@ def check_changed_labels(augment: Any, labels: Labels) -> None:
 
     A warning would be read after the run, if at all. So ``augment.allow_changes=true`` is needed, which stands among
     the parameters of the run.
-
-    Raises
-    ------
-    UserError
-        If a transform changes a class of the task and this is not allowed.
     """
     transforms: Mapping[str, Any] = getattr(augment, "transforms", {"augment": augment})
     for name, transform in transforms.items():
@@ -50,13 +45,7 @@ def check_changed_labels(augment: Any, labels: Labels) -> None:
 
 
 def check_augment(augment: Any, model: nn.Module, train: Split, window: int, seed: int) -> None:
-    """Refuse an augmentation that fails, or whose output is not finite, is flat, or cannot be read by the model.
-
-    Raises
-    ------
-    UserError
-        Names the transform, its options, and what it makes of a few training records.
-    """
+    """Refuse an augmentation that fails, or whose output is not finite, is flat, or cannot be read by the model."""
     rows = torch.arange(min(TRIED_RECORDS, len(train)), device=train.labels.device)
     generator = torch.Generator(train.labels.device).manual_seed(seed)
     x = train.take(rows, window)

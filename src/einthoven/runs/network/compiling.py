@@ -17,12 +17,7 @@ from einthoven.training.guard import Guard
 
 
 def refuse_without_compiler(device: torch.device) -> None:
-    """Refuse trainer.compile=true where not even a small function can be compiled. This takes some seconds.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse trainer.compile=true where not even a small function can be compiled. This takes some seconds."""
 
     def negative(x: torch.Tensor) -> torch.Tensor:
         return -x
@@ -37,16 +32,6 @@ def training_passes(run: NetworkParts, backend: str = "inductor") -> Autocast:
     """Return the context of the forward passes of training steps.
 
     A model that is compiled is compiled here, so that a mistake is found before the first step.
-
-    Parameters
-    ----------
-    backend : str
-        Backend of `torch.compile`.
-
-    Raises
-    ------
-    UserError
-        If the model cannot be compiled here.
     """
     if not run.settings.trainer.compile:
         return run.autocast

@@ -94,19 +94,11 @@ class CoreWatch:
 
 
 def lost_cores(seconds: float, used: float, waited: float, cores: int) -> float:
-    """Return how many cores other processes have taken from this one, on average.
+    """Return how many cores other processes have taken from this one, on average over an interval.
 
-    A thread also waits if this process has more threads with work than cores. Then the process uses all cores, so that
-    nothing is lost to others.
-
-    Parameters
-    ----------
-    seconds : float
-        Length of the interval.
-    used, waited : float
-        Seconds that the threads had a core, and that they had work and no core, summed over the threads.
-    cores : int
-        Cores that the process may use.
+    The threads had a core for `used` seconds, and had work and no core for `waited` seconds, both summed over the
+    threads. A thread also waits if this process has more threads with work than cores. Then the process uses all cores,
+    so that nothing is lost to others.
     """
     unused = cores - used / seconds
     return max(min(waited / seconds, unused), 0.0)

@@ -21,22 +21,9 @@ def read_finished(
 ) -> tuple[NetworkParts, dict[str, Any]]:
     """Read a finished run, load the weights that its metrics belong to, and return it with its checkpoint notes.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run, with ``config.yaml`` and ``checkpoints/last.safetensors``.
-    option : str
-        The option that named the folder, for error messages.
-    folds : mapping of "val" and "test" to lists of folds, or None
-        Folds to use instead of the run's own folds. None keeps the run's folds. The training folds cannot be replaced.
-    labels : str, optional
-        A label set that is read from the statements that the run has learned, instead of its own.
-
-    Raises
-    ------
-    UserError
-        If there is no such run. If its configuration, records, labels or folds have changed since the training. If a
-        chosen fold was used for the training. If the run has no classes, or the label set cannot be read from them.
+    `folds` replaces the folds of val and test; None keeps those of the run. `labels` is a label set that is read from
+    the statements that the run has learned. The run is refused if its configuration, records, labels or folds have
+    changed since the training, or if a chosen fold was used for the training.
     """
     opened = open_trained(folder, option)
     if labels is not None:

@@ -110,14 +110,7 @@ class NetworkMember:
     def predict(self, run: NetworkParts, split: str, aggregate: str | None = None) -> Float:
         """Return its probabilities (n, K) of the rows of a split, in the order of the classes of the run.
 
-        The record is cut into windows as in the own run of the network.
-
-        Parameters
-        ----------
-        run : NetworkParts
-        split : str
-        aggregate : str or None
-            ``mean`` or ``max`` over the windows. By default as in the own run of the network.
+        The record is cut into windows and aggregated (``mean`` or ``max``) as in the own run of the network.
         """
         bundle = self.bundle
         columns = [self.columns(run.data.labels.classes)]
@@ -247,20 +240,7 @@ Member = NetworkMember | FeatureMember
 
 
 def read_member(name: str, option: str) -> Member:
-    """Read the model that an option names.
-
-    Parameters
-    ----------
-    name : str
-        Folder of a run or of a bundle, or name of a bundle of the package.
-    option : str
-        For messages.
-
-    Raises
-    ------
-    UserError
-        If the folder has no model of classes, or a file is missing or damaged.
-    """
+    """Read the model in the folder of a run or of a bundle, or a bundle of the package. `option` is for messages."""
     source = f"{option}={name}"
     if "://" in name or name.startswith(("runs:/", "models:/")):
         raise UserError(f"{source}: expected the folder of a run or of a bundle on this machine.")
@@ -304,13 +284,7 @@ def _read_fitted(folder: Path, option: str, source: str) -> FeatureMember:
 def predict_members(run: NetworkParts, members: Sequence[Member], split: str, aggregate: str | None = None) -> Float:
     """Return the probabilities (M, n, K) of the rows of a split by each member, in the classes of the run.
 
-    Parameters
-    ----------
-    run : NetworkParts
-    members : sequence of M Member
-    split : str
-    aggregate : str or None
-        ``mean`` or ``max`` over the windows of a row. By default as each network does.
+    `aggregate` is ``mean`` or ``max`` over the windows of a row. By default, each network has a rule of its own.
     """
     features = None
     answers = []

@@ -216,7 +216,7 @@ class NetworkParts:
         """
         # A run that was stopped before its first checkpoint is trained from its beginning.
         if self.trained is not None and checkpoint.exists(self.checkpoints):
-            return checkpoint.load_shapes(self.checkpoints, "model")
+            return checkpoint.load_shapes(self.checkpoints)
         if self.base is not None:
             return {name: tuple(value.shape) for name, value in self.base.state.items()}
         return None
@@ -292,10 +292,7 @@ class NetworkParts:
     def evaluate(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
         """Predict the records of a split. A record that is cut into rows gets one prediction.
 
-        Parameters
-        ----------
-        precision, aggregate : str or None
-            Number format, and ``mean`` or ``max`` over windows and rows. By default those of the training.
+        By default, number format and aggregation of windows and rows (``mean`` or ``max``) are those of the training.
         """
         aggregate = aggregate or self.settings.trainer.aggregate
         return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
@@ -336,21 +333,15 @@ class NetworkParts:
         rows = self.data.splits[split]
         return self.window < rows.samples or len(self.data.patients(split)) < len(rows)
 
-    def load_weights(self, name: str) -> None:
-        """Load the weights of a checkpoint of this run, and nothing else."""
-        file = self.checkpoints / f"{name}.safetensors"
+    def load_best_weights(self) -> None:
+        """Load the weights of the best epoch, and nothing else."""
+        file = self.checkpoints / "best.safetensors"
         state, _ = checkpoint.load(file, self.max_checkpoint_bytes())
         with checkpoint_errors(file):
             self.set_weights(state["model"], file)
 
     def set_weights(self, weights: Mapping[str, Any], source: Path) -> None:
-        """Give the model weights that were read from a checkpoint.
-
-        Raises
-        ------
-        UserError
-            If they are weights of another network, or some are not finite.
-        """
+        """Give the model weights from a checkpoint. Those of another network, or not finite, are refused."""
         with checkpoint_errors(source):
             self.model.load_state_dict(weights)
         for name, value in self.model.state_dict().items():

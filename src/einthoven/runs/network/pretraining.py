@@ -31,13 +31,7 @@ Pair = Callable[[Batch, torch.Generator], Batch]
 
 
 def check_pretraining(task: Pretext, settings: Settings, augment: Any) -> None:
-    """Refuse options that need labels, or that the loss of a pretext task does not allow.
-
-    Raises
-    ------
-    UserError
-        Names the option and says what is expected.
-    """
+    """Refuse options that need labels, or that the loss of a pretext task does not allow."""
     trainer = settings.trainer
     if trainer.sampler == "balanced":
         raise UserError(f"trainer.sampler=balanced: task={task.name} reads no labels to balance; expected shuffle.")
@@ -74,12 +68,7 @@ def check_pretraining(task: Pretext, settings: Settings, augment: Any) -> None:
 
 
 def check_patients(patients: NDArray[np.int64]) -> None:
-    """Refuse pairs of records of one patient if no patient (n,) has several records.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse pairs of records of one patient if no patient (n,) has several records."""
     if len(np.unique(patients)) == len(patients):
         raise UserError(
             f"task.pairs=patient: each of the {len(patients)} training records is of another patient; expected "
@@ -88,15 +77,9 @@ def check_patients(patients: NDArray[np.int64]) -> None:
 
 
 def pair_by_patient(split: Split, patients: NDArray[np.int64]) -> Pair:
-    """Return the function that adds a random other record of the same patient to each record of a batch.
+    """Return the function that adds a random other record of the same patient (n,) to each record of a batch.
 
     A record whose patient has no other record is its own partner.
-
-    Parameters
-    ----------
-    split : Split
-    patients : ndarray of int, shape (n,)
-        Patient of each record of the split.
     """
     # Records of a patient are neighbours in `order`.
     order = np.argsort(patients, kind="stable")
@@ -150,24 +133,11 @@ def evaluate_pretext(
     seed: int,
     pair: Pair | None = None,
 ) -> Predictions:
-    """Return the scores of every record in place of predictions: the mean over its windows.
+    """Return the scores (n, M) that `task.score_names` names, in place of predictions: the mean over the windows.
 
-    The random numbers are the same in each evaluation, so that evaluations can be compared. A loss that compares
-    records compares windows of different records at the same place.
-
-    Parameters
-    ----------
-    window, stride
-        As in `einthoven.functional.windows`.
-    seed : int
-        Seed of the views and masks.
-    pair : callable, optional
-        Adds a second record to each record.
-
-    Returns
-    -------
-    Predictions
-        `y` (n, 0) and `p` (n, M), the scores that `task.score_names` names.
+    The random numbers of views and masks are the same in each evaluation, so that evaluations can be compared. A loss
+    that compares records compares windows of different records at the same place. `pair` adds a second record to each
+    record.
     """
     model.eval()
     scores = []

@@ -57,15 +57,7 @@ def first_batch(run: NetworkParts, records: int) -> Batch:
 
 
 def refuse_long_profile(steps: int | None, total_steps: int) -> None:
-    """Refuse to profile more steps than a new run has.
-
-    Parameters
-    ----------
-    steps : int or None
-        ``trainer.profile``.
-    total_steps : int
-        Steps of the run.
-    """
+    """Refuse to profile more steps (``trainer.profile``) than a new run has."""
     most = total_steps - SKIPPED_STEPS
     if steps is not None and steps > most:
         raise UserError(

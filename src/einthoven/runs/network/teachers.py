@@ -31,17 +31,9 @@ def is_distillation(config: DictConfig) -> bool:
 
 
 def read_teachers(names: Sequence[str]) -> list[Member]:
-    """Read the teachers that ``task.teacher`` names.
+    """Read the teachers that ``task.teacher`` names: folders of runs or bundles, or bundles of the package.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Folders of runs or bundles, or names of bundles of the package.
-
-    Raises
-    ------
-    UserError
-        If a folder has no model of classes, a file is missing or damaged, or the teachers do not fit together.
+    Teachers that do not fit together are refused.
     """
     teachers = [read_member(name, "task.teacher") for name in names]
     for teacher in teachers[1:]:

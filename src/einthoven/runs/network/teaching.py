@@ -144,11 +144,8 @@ class Teaching:
     def metrics(self, split: str, predictions: Predictions) -> dict[str, float]:
         """Compare predictions of the records of a split with those of the teachers.
 
-        Returns
-        -------
-        dict of str to float
-            ``kl_teacher``, the mean of KL(teachers ‖ student) in nats at the temperature 1, and ``agreement_teacher``,
-            the share of equal decisions.
+        ``kl_teacher`` is the mean of KL(teachers ‖ student) in nats at the temperature 1, and ``agreement_teacher`` is
+        the share of equal decisions.
         """
         is_single_label = self._run.task.single_label
         teacher_p = self._predict(split)

@@ -82,16 +82,8 @@ def write_note(
 ) -> None:
     """Write the note of the run, and print its advice.
 
-    Parameters
-    ----------
-    facts : mapping
-        As `measure_splits` returns them.
-    metrics : mapping
-        Final metrics; empty if the run failed.
-    predictions : mapping of str to Predictions
-        Final predictions of each split; empty if the run failed.
-    error : Exception or None
-        Why the run failed.
+    `facts` are those of `measure_splits`. The final metrics and predictions of each split are empty if the run failed,
+    and `error` says why.
     """
     recorder.flush(everything=True)
     advice = advise(recorder.history, {**facts, **final_facts(run, predictions)}, build(run.config.advice))

@@ -31,13 +31,10 @@ def decay_per_rate(optimizer: Optimizer) -> float:
 
 @torch.no_grad()
 def measure_augmentation(augment: Augment, train: Split, window: int, seed: int) -> dict[str, Any]:
-    """Return what an augmentation does to some training records.
+    """Return what an augmentation does to some training records; nothing if all records are constant.
 
-    Returns
-    -------
-    dict
-        ``hidden``: share of the values, zeros left out, that it sets to zero. ``power``: median over the records of
-        their variance after it, divided by that before it. Empty if all records are constant.
+    ``hidden`` is the share of the values, zeros left out, that it sets to zero. ``power`` is the median over the
+    records of their variance after it, divided by that before it.
     """
     rows = torch.arange(min(AUGMENTED_RECORDS, len(train)), device=train.labels.device)
     clean = train.take(rows, window)

@@ -81,12 +81,7 @@ class Fitted:
 def write_bundle(run: NetworkParts, fitted: Fitted | None = None, place: Path | None = None) -> str:
     """Write the bundle into a folder, and return a sentence that says so, or why there is no bundle.
 
-    Parameters
-    ----------
-    run : NetworkParts
-    fitted : Fitted or None
-    place : Path or None
-        By default the folder of the run.
+    The folder is by default that of the run.
     """
     place = place or run.folder
     if run.task.kind is TaskKind.PRETEXT:

@@ -28,20 +28,8 @@ def calibrate(run: NetworkParts, predictions: Mapping[str, Predictions], metrics
     """Fit a temperature and thresholds for the bundle of a run that has just been trained.
 
     `einthoven evaluate` does the same with a calibration of the user's choice. Without test records, the validation
-    records are those that the run reports. Then nothing is fitted to them.
-
-    Parameters
-    ----------
-    run : NetworkParts
-    predictions : mapping of str to Predictions
-        Of the records of each split.
-    metrics : mapping of str to float
-        The final metrics of the run.
-
-    Returns
-    -------
-    Fitted or None
-        None for a run without classes, without validation records or without test records.
+    records are those that the run reports. Then nothing is fitted to them. A run without classes, validation records or
+    test records gets None.
     """
     if run.task.kind is not TaskKind.CLASSES or not {FITTED_SPLIT, JUDGED_SPLIT} <= predictions.keys():
         return None

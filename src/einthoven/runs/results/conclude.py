@@ -46,17 +46,11 @@ def conclude(
 ) -> tuple[dict[str, float], dict[str, Predictions]]:
     """Evaluate the selected weights of a network, and log what belongs on the run page.
 
-    The parameters are those of `Run.conclude`.
-
-    Returns
-    -------
-    metrics : dict of str to float
-        The final metrics, ``val/…`` and ``test/…``.
-    predictions : dict of str to Predictions
-        Of the records of each split.
+    Return the final metrics, ``val/…`` and ``test/…``, and the predictions of the records of each split. The parameters
+    are those of `Run.conclude`.
     """
     if run.settings.trainer.select == "best" and run.position.best_epoch:
-        run.load_weights("best")
+        run.load_best_weights()
 
     # Metrics. The last epoch may have made the predictions of the validation split.
     row_predictions = {}
@@ -107,14 +101,9 @@ def _draw(draws: Mapping[str, Draw]) -> dict[str, Figure]:
 def _log_files(
     run: NetworkParts, recorder: Recorder, tables: Mapping[str, Mapping[str, list[object]]], shares: Float64
 ) -> None:
-    """Log the tables, the checkpoints, the bundle and the exported model.
+    """Log the table of the predictions of each split, the checkpoints, the bundle and the exported model.
 
-    Parameters
-    ----------
-    tables : mapping of str to mapping
-        Split -> table of its predictions.
-    shares : ndarray
-        Shares of the principal components.
+    `shares` are those of the principal components.
     """
     components = list(range(1, len(shares) + 1))
     recorder.table({"component": components, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")

@@ -123,15 +123,9 @@ def log_results(
 ) -> None:
     """Log metrics, figures, tables and files to the MLflow run.
 
-    Parameters
-    ----------
-    report : Predictions
-        Labels and calibrated probabilities of the reported split.
-    raw_p : ndarray (n, K)
-        Its probabilities before calibration.
-    place : Path
-        Folder of the files. If it is not the folder of the run, its name is that of another label set, or ``mean``. It
-        becomes a part of the names of metrics, figures and files.
+    `report` has the calibrated probabilities of the reported split, and `raw_p` those before calibration. If the folder
+    of the files is not that of the run, its name is that of another label set, or ``mean``. It becomes a part of the
+    names of metrics, figures and files.
     """
     reading = "" if place == run.folder else f"/{place.name}"
     _log_metrics(recorder, f"{split}/evaluate{reading}", results)

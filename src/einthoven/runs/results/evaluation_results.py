@@ -81,16 +81,8 @@ def compute_results(
 ) -> EvaluationResults:
     """Compute all results.
 
-    Parameters
-    ----------
-    predict : callable
-        Predicts a split once more with another aggregation.
-    fit, report : Predictions
-        Labels and calibrated probabilities of the fitting and the reported split.
-    raw_p : ndarray (n, K)
-        Probabilities of the reported split before calibration.
-    calibration, prior_precision
-        As in `EvaluationResults`.
+    `predict` predicts a split once more with another aggregation. The fitting and the reported split have calibrated
+    probabilities, and `raw_p` are those of the reported split before calibration.
     """
     y, p = report.y, report.p
     bootstrap = _bootstrap_options(run, options)

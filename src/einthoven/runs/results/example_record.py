@@ -20,16 +20,9 @@ from einthoven.runs.run import RunParts
 
 
 def example_record(run: RunParts) -> ExampleRecord | None:
-    """Return the first test record of a run, or its first validation record, if it has a file.
+    """Return the first test record of a run, or its first validation record.
 
-    Parameters
-    ----------
-    run : RunParts
-
-    Returns
-    -------
-    ExampleRecord or None
-        None if the source of the run has no such file, or if the file cannot be read without options such as ``--fs``.
+    It is None if the source of the run has no file for it, or if that cannot be read without options such as ``--fs``.
     """
     root = getattr(build(source_options(run.config), "data"), "root", None)
     split = next((split for split in ("test", "val") if split in run.data.splits), None)

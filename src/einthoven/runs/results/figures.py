@@ -61,16 +61,8 @@ def pictures(
 ) -> dict[str, Draw]:
     """Return the pictures of a training and of its results by their names.
 
-    Parameters
-    ----------
-    history : mapping of str to (steps, values)
-        The logged metrics.
-    predictions : mapping of str to Predictions
-        Of the records of each split.
-    landscape : mapping of str to ndarray
-        The loss around the weights; empty if it was not measured.
-    histograms : mapping of str to ndarray
-        As `Validation.arrays` returns them.
+    The predictions are those of the records of each split. `landscape` is empty if the loss around the weights was not
+    measured. `histograms` are those of `Validation.arrays`.
     """
     drawn = {**_training_pictures(run, history), **_histogram_pictures(histograms)}
     for split, of_records in predictions.items():
@@ -88,13 +80,7 @@ def pictures(
 
 
 def record_pictures(run: NetworkParts, row_predictions: Mapping[str, Predictions]) -> dict[str, Draw]:
-    """Return the pictures of records of the last split by their names: test, or val if there is no test split.
-
-    Parameters
-    ----------
-    row_predictions : mapping of str to Predictions
-        Of the rows of each split.
-    """
+    """Return the pictures of records of the last split by their names: test, or val if there is no test split."""
     if not row_predictions:
         return {}
     split, of_rows = list(row_predictions.items())[-1]
@@ -271,12 +257,8 @@ def _positions_figure(run: NetworkParts, split: str) -> dict[str, Draw]:
 def principal_components(run: NetworkParts) -> tuple[Float64, Float64]:
     """Return the components that the frontend keeps: of windows, or of the leads (all of them without a projection).
 
-    Returns
-    -------
-    components : ndarray (k, d)
-        Orthonormal rows. A run that starts from a base has those of the base.
-    shares : ndarray (k,)
-        Share of the variance of the training records of the run along each component.
+    They are orthonormal rows (k, d). A run that starts from a base has those of the base. The second array has the
+    share of the variance of the training records of the run along each component.
     """
     frontend = run.model.frontend
     if run.base is not None and _projects(run):

@@ -67,14 +67,10 @@ class MeanOfModels:
         self._answers: dict[tuple[str, str | None], tuple[Float, Float]] = {}
 
     def evaluate(self, split: str, aggregate: str | None = None) -> Predictions:
-        """Predict the records of a split. The mean is that of the rows of a record, which are aggregated afterwards.
+        """Predict the records of a split by the mean of the rows of a record, which are aggregated afterwards.
 
-        Parameters
-        ----------
-        split : str
-        aggregate : str or None
-            ``mean`` or ``max`` over windows, for all networks. By default, each network has the rule of its training.
-            Rows are aggregated as the run does.
+        `aggregate` is ``mean`` or ``max`` over the windows of all networks. By default, each has the rule of its
+        training.
         """
         y, answers = self._answer(split, aggregate)
         mean = Predictions(y, np.tensordot(self.weights, answers, axes=1))
@@ -107,13 +103,7 @@ class MeanOfModels:
 
 
 def check_mean(options: EvaluationOptions) -> None:
-    """Refuse options that do not suit the evaluation of a mean, or have no effect without one.
-
-    Raises
-    ------
-    UserError
-        Names the option.
-    """
+    """Refuse options that do not suit the evaluation of a mean, or have no effect without one."""
     count = 1 + len(options.mean_with)
     if options.weights and not options.mean_with:
         raise UserError(f"weights={options.weights}: has no effect without mean_with=[RUN,…].")
@@ -135,18 +125,8 @@ def write_mean(
 ) -> Path:
     """Write the results of a mean, and a table of its predictions of the reported split. Return their folder.
 
-    The bundle of an earlier mean is removed.
-
-    Parameters
-    ----------
-    mean : MeanOfModels
-    options : EvaluationOptions
-    content : mapping
-        The results, as values of JSON.
-    raw : Predictions
-        Of the reported split, before the calibration.
-    calibration : Calibration
-        Fitted to the mean.
+    The predictions are those before the calibration, which is fitted to the mean. The bundle of an earlier mean is
+    removed.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -29,17 +29,7 @@ LISTED_TRAINER = ("epochs", "batch_size", "precision", "select", "window", "aggr
 def model_card_of(
     run: NetworkParts, options: EvaluationOptions, results: Mapping[str, Any], notes: Mapping[str, Any]
 ) -> str:
-    """Return the model card of a run.
-
-    Parameters
-    ----------
-    options : EvaluationOptions
-        Which split is fitted on, and which one is reported.
-    results : mapping
-        Content of ``evaluation.json``.
-    notes : mapping
-        Notes of the run's checkpoint.
-    """
+    """Return the model card of a run, from the content of ``evaluation.json`` and the notes of its checkpoint."""
     container = plain_options(run.config)
     logged = logged_options(container)
     listed = {}

@@ -94,27 +94,13 @@ def write_environment(run: RunParts) -> None:
 
 
 def write_predictions(folder: Path, tables: Mapping[str, Mapping[str, list[object]]]) -> None:
-    """Write a table of predictions for each split.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    tables : mapping of str to mapping
-        Split -> column -> values.
-    """
+    """Write a table of predictions (column -> values) for each split into the folder of a run."""
     for split, columns in tables.items():
         _write_csv(folder / PREDICTIONS / f"{split}.csv", columns)
 
 
 def write_results(run: Run, recorder: Recorder, metrics: Mapping[str, float]) -> None:
-    """Write metrics, their history, the gallery and the list of files.
-
-    Parameters
-    ----------
-    metrics : mapping
-        The final metrics.
-    """
+    """Write the final metrics, their history, the gallery and the list of files."""
     result = " ".join(sentences(run, metrics)).replace("**", "")
     _write_json(run.folder / METRICS, {"result": result, "metrics": dict(metrics)})
     _write_csv(run.folder / "history.csv", _history_columns(recorder.history))

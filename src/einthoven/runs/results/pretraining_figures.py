@@ -39,10 +39,7 @@ AT_ONCE = 128
 def reconstruction_figures(run: NetworkParts, split: str) -> dict[str, Callable[[], Figure]]:
     """Return the pictures of reconstructed and generated signals and of heart vectors; empty if the task makes none.
 
-    Parameters
-    ----------
-    split : str
-        Records of this split are reconstructed, spread evenly over it.
+    The records are spread evenly over the split.
     """
     task = run.task
     if not isinstance(task, Pretext):

@@ -14,11 +14,7 @@ from einthoven.runs.run import RunParts
 def sentences(run: RunParts, metrics: Mapping[str, float]) -> list[str]:
     """Return the main result of a run with its interval, and that of its mean with other models, if it has one.
 
-    Parameters
-    ----------
-    run : RunParts
-    metrics : mapping
-        Final metrics; empty if the run failed.
+    The metrics are empty if the run failed.
     """
     split = next((name for name in ("test", "val") if f"{name}/{run.task.monitor}" in metrics), "")
     if not split:

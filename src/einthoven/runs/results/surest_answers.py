@@ -26,13 +26,7 @@ MAX_RECORDS = 6
 
 
 def choose_answers(y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows (R,) of the most confident right predictions of the most frequent classes, and their classes.
-
-    Parameters
-    ----------
-    y, p : Tensor (n, K)
-        Labels and probabilities.
-    """
+    """Return the rows (R,) of the surest right predictions of the most frequent classes, and their classes."""
     rows = surest(y, p)
     class_of_row = y[rows].argmax(dim=1)
     order = y.sum(dim=0)[class_of_row].argsort(descending=True, stable=True)[:MAX_RECORDS]
@@ -40,14 +34,9 @@ def choose_answers(y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def explanations(run: NetworkParts, split: str, row_predictions: Predictions) -> dict[str, Callable[[], Figure]]:
-    """Return the picture that explains the most confident right prediction of each class.
+    """Return the picture that explains the most confident right prediction of each class of a split.
 
     It is empty without an explanation method, or if the method does not suit the network.
-
-    Parameters
-    ----------
-    row_predictions : Predictions
-        Of the rows of the split.
     """
     if run.task.kind is not TaskKind.CLASSES or "explanation" not in run.config:
         return {}
