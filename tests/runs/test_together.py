@@ -16,7 +16,7 @@ import torch
 from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.runs.config.run_config import read_config
-from einthoven.runs.config.shared_checks import refuse_unshared
+from einthoven.runs.network.network_state import refuse_unshared
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.together import is_begun_with, joined, refuse_alone_only, refuse_forgotten_folder, uses_gpus
 from einthoven.training import checkpoint, connection

@@ -111,8 +111,7 @@ def _rotation_minus_one(axis: Tensor, angle: Tensor) -> Tensor:
     x, y, z = axis.unbind(dim=1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
-    rotation: Tensor = angle.sin() * cross + (1.0 - angle.cos()) * (cross @ cross)
-    return rotation
+    return angle.sin() * cross + (1.0 - angle.cos()) * (cross @ cross)
 
 
 @dataclass(frozen=True)

@@ -167,8 +167,7 @@ def _shaped_noise(x: Tensor, gain: Tensor, generator: Generator) -> Tensor:
     if samples % 2 == 0:
         power = power - gain[-1].square()
     white = torch.fft.rfft(normal(x, (x.shape[0], 9, samples), generator))
-    noise: Tensor = torch.fft.irfft(white * (gain * (samples / power).sqrt()), n=samples)
-    return noise
+    return torch.fft.irfft(white * (gain * (samples / power).sqrt()), n=samples)
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,7 @@ def method_named(folders: Sequence[Path], name: str, fs: float) -> Method:
         raise UserError(unknown_name(f"--method {name}", name, sorted(files)))
     config = OmegaConf.create({"data": {"fs": fs}, "explanation": load_option(files[name])})
     trust_named(config)
-    method: Method = build(config.explanation)
-    return method
+    return build(config.explanation)
 
 
 def _with_waves(method: Method, find_delineated: FindWaves) -> Method:

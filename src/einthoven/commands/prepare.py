@@ -39,8 +39,7 @@ def _without_shards(data: DictConfig) -> DictConfig:
     from omegaconf import OmegaConf
 
     names = [str(name) for name in data if name not in ("shard", "shards")]
-    source: DictConfig = OmegaConf.masked_copy(data, names)
-    return source
+    return OmegaConf.masked_copy(data, names)
 
 
 def _prepare(config: DictConfig) -> None:

@@ -125,8 +125,7 @@ def _are_listed(digests: Digests, sorted_list: Digests) -> NDArray[np.bool_]:
     if not len(sorted_list):
         return np.zeros(np.shape(digests), dtype=bool)
     places = np.searchsorted(sorted_list, digests).clip(max=len(sorted_list) - 1)
-    are_listed: NDArray[np.bool_] = sorted_list[places] == digests
-    return are_listed
+    return sorted_list[places] == digests
 
 
 def _list_unique(parts: Iterable[Digests]) -> Digests:
@@ -135,8 +134,7 @@ def _list_unique(parts: Iterable[Digests]) -> Digests:
     ordered = np.sort(np.concatenate([NONE, *parts]), kind="stable")
     is_first = np.ones(len(ordered), bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
-    unique: Digests = ordered[is_first & (ordered != b"")]
-    return unique
+    return ordered[is_first & (ordered != b"")]
 
 
 def remove_used_records(

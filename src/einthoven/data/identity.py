@@ -224,8 +224,7 @@ def _number_occurrences(codes: NDArray[np.intp]) -> NDArray[np.int64]:
     first = np.searchsorted(codes[order], codes[order], "left")
     occurrence = np.empty(len(codes), np.int64)
     occurrence[order] = np.arange(len(codes)) - first
-    numbers: NDArray[np.int64] = codes.astype(np.int64) * 2**32 + occurrence
-    return numbers
+    return codes.astype(np.int64) * 2**32 + occurrence
 
 
 def _are_different(before: NDArray[Any], now: NDArray[Any]) -> NDArray[np.bool_]:
@@ -247,8 +246,7 @@ def _are_regrouped(before: NDArray[np.int64], now: NDArray[np.int64]) -> NDArray
     for column in pairs.T:
         _, group, count = np.unique(column, return_inverse=True, return_counts=True)
         is_unique &= count[group] == 1
-    regrouped: NDArray[np.bool_] = ~is_unique[pair.reshape(-1)]
-    return regrouped
+    return ~is_unique[pair.reshape(-1)]
 
 
 def _describe_count(count: int, words: str) -> str:

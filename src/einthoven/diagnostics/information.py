@@ -53,7 +53,8 @@ def label_information(
     single_label, valid
         Same as in `predictive_entropy`.
     """
-    labels, logits = labels.float(), logits.float()
+    labels = labels.float()
+    logits = logits.float()
     return {
         "watch/diag/entropy_labels": _mean_over_records(entropy(labels, single_label), valid),
         "watch/diag/kl_labels": _mean_over_records(kl(labels, logits, single_label, logits=True), valid),
@@ -65,8 +66,7 @@ def _mean_over_records(values: Tensor, valid: Tensor | None) -> Tensor:
     if valid is None:
         return values.mean(dim=0)
     weights = valid.to(values.dtype) / valid.sum()
-    mean: Tensor = torch.tensordot(weights, values, dims=1)
-    return mean
+    return torch.tensordot(weights, values, dims=1)
 
 
 class PriorKL:

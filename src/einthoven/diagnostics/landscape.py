@@ -143,8 +143,7 @@ def trajectory_plane(snapshots: Sequence[NDArray[np.floating]]) -> Plane:
 def flatten(parameters: Sequence[Tensor]) -> NDArray[np.float32]:
     """Return all numbers of some tensors as one array on the host."""
     parts = [p.detach().flatten().float() for p in parameters]
-    vector: NDArray[np.float32] = torch.cat(parts).cpu().numpy()  # sync: once per call
-    return vector
+    return torch.cat(parts).cpu().numpy()  # sync: once per call
 
 
 def unflatten(vector: NDArray[np.floating], parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -100,5 +100,4 @@ def mean_intervals(by_member: FloatArray, covariances: Sequence[FloatArray]) -> 
 
 def _logit(p: FloatArray) -> FloatArray:
     inside = p.clip(_TINY, 1 - _TINY)
-    z: FloatArray = np.log(inside) - np.log1p(-inside)
-    return z
+    return np.log(inside) - np.log1p(-inside)

@@ -281,8 +281,7 @@ def _logits(p: npt.ArrayLike, single_label: bool) -> FloatArray:
 def _probabilities(z: FloatArray, single_label: bool) -> FloatArray:
     from scipy.special import expit, softmax
 
-    p: FloatArray = softmax(z, axis=1) if single_label else expit(z)
-    return p
+    return softmax(z, axis=1) if single_label else expit(z)
 
 
 def _loss(positive: BoolArray, z: FloatArray, single_label: bool) -> float:

@@ -39,8 +39,7 @@ def missed_share(y_true: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> F
     positive, probability = check_probabilities(y_true, p)
     has_statement = positive.any(axis=1)
     is_missed = positive & (probability < threshold)
-    share: FloatArray = is_missed[has_statement].sum(axis=1) / positive[has_statement].sum(axis=1)
-    return share
+    return is_missed[has_statement].sum(axis=1) / positive[has_statement].sum(axis=1)
 
 
 def risk_control_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float) -> float:

@@ -33,8 +33,7 @@ def shrunk_covariance(x: FloatArray) -> FloatArray:
     squared_norms = np.square(centred).sum(axis=1)
     beta = (np.square(squared_norms).sum() / n - np.square(sample).sum()) / (n * num_features)
     shrinkage = min(beta, delta) / delta if delta > 0 else 0.0
-    covariance: FloatArray = (1 - shrinkage) * sample + shrinkage * mu * np.eye(num_features)
-    return covariance
+    return (1 - shrinkage) * sample + shrinkage * mu * np.eye(num_features)
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,7 @@ class Familiarity:
         It is about 1 for the training records.
         """
         centred = np.asarray(features, dtype=np.float64) - self.mean
-        distance: FloatArray = np.sqrt(np.square(centred @ self.whitening).mean(axis=1))
-        return distance
+        return np.sqrt(np.square(centred @ self.whitening).mean(axis=1))
 
     def share(self, distance: npt.ArrayLike) -> FloatArray:
         """Return the share of records of the same kind whose distance is at least as large.
@@ -101,5 +99,4 @@ class Familiarity:
         """
         num_smaller = np.searchsorted(self.held, np.asarray(distance, dtype=np.float64), side="left")
         num_at_least = len(self.held) - num_smaller
-        share: FloatArray = (1 + num_at_least) / (len(self.held) + 1)
-        return share
+        return (1 + num_at_least) / (len(self.held) + 1)

@@ -97,22 +97,19 @@ def calibrated_joint(joint: NDArray[np.int64], y: Labels) -> Float64:
     counts = np.stack([(~y).sum(axis=0), y.sum(axis=0)], axis=1).astype(np.float64)
     sums = joint.sum(axis=2)
     shares = np.where(sums[:, :, None] > 0, joint / np.maximum(sums, 1)[:, :, None], np.eye(2))
-    scaled: Float64 = shares * counts[:, :, None]
-    return scaled
+    return shares * counts[:, :, None]
 
 
 def is_confident_error(y: Labels, p: Float64) -> NDArray[np.bool_]:
     """Return which labels are off the diagonal of the confident joint: the model is confident of the other outcome."""
     outcome = confident_classes(y, p)
-    errors: NDArray[np.bool_] = (outcome >= 0) & (outcome != y)
-    return errors
+    return (outcome >= 0) & (outcome != y)
 
 
 def log_odds(p: Float64) -> Float64:
     """Return the log-odds of probabilities, which are first limited to `SMALLEST` … 1 - `SMALLEST`."""
     limited = np.clip(p, SMALLEST, 1.0 - SMALLEST)
-    odds: Float64 = np.log(limited) - np.log1p(-limited)
-    return odds
+    return np.log(limited) - np.log1p(-limited)
 
 
 def margins(y: Labels, odds: Float64) -> Float64:
@@ -121,8 +118,7 @@ def margins(y: Labels, odds: Float64) -> Float64:
     It is positive where the model agrees with the label. With the mean log-odds of the training, it is the area under
     the margin (Pleiss et al. 2020, equation 2) of the class against the rest.
     """
-    signed: Float64 = np.where(y, odds, -odds)
-    return signed
+    return np.where(y, odds, -odds)
 
 
 def label_conflicts(y: Labels) -> Float64:

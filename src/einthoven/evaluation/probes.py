@@ -53,8 +53,7 @@ class LinearProbe:
     def logits(self, x: FloatArray) -> FloatArray:
         """Return the logits (n, K) of embeddings (n, D)."""
         standardized = (x - self.mean) / self.scale
-        logits: FloatArray = standardized @ self.weights.T + self.bias
-        return logits
+        return standardized @ self.weights.T + self.bias
 
 
 def fit_linear_probe(
@@ -171,5 +170,4 @@ def neighbour_scores(
 def _directions(x: FloatArray) -> FloatArray:
     """Return vectors (n, D) divided by their lengths."""
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
-    directions: FloatArray = x / np.where(lengths > 0, lengths, 1.0)
-    return directions
+    return x / np.where(lengths > 0, lengths, 1.0)

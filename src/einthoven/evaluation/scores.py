@@ -56,8 +56,7 @@ def brier_per_class(y_true: npt.ArrayLike, p: npt.ArrayLike) -> FloatArray:
         See `check_probabilities`.
     """
     positive, probability = check_probabilities(y_true, p)
-    squared: FloatArray = ((probability - positive) ** 2).mean(axis=0)
-    return squared
+    return ((probability - positive) ** 2).mean(axis=0)
 
 
 def log_loss_per_class(y_true: npt.ArrayLike, p: npt.ArrayLike) -> FloatArray:
@@ -81,8 +80,7 @@ def log_loss_per_class(y_true: npt.ArrayLike, p: npt.ArrayLike) -> FloatArray:
     """
     positive, probability = check_probabilities(y_true, p)
     observed = np.where(positive, probability, 1 - probability)
-    loss: FloatArray = -np.log(np.maximum(observed, np.finfo(np.float64).tiny)).mean(axis=0)
-    return loss
+    return -np.log(np.maximum(observed, np.finfo(np.float64).tiny)).mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -195,5 +193,4 @@ def _folded_normal_mean(mean: FloatArray, sd: FloatArray) -> FloatArray:
     from scipy.special import erf
 
     ratio = np.divide(mean, sd, out=np.full_like(mean, np.inf), where=sd > 0)
-    folded: FloatArray = sd * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + mean * erf(ratio / np.sqrt(2))
-    return folded
+    return sd * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + mean * erf(ratio / np.sqrt(2))

@@ -64,10 +64,8 @@ def wrong_decisions(y_true: npt.ArrayLike, p: npt.ArrayLike, single_label: bool)
     """
     positive, probability = check_probabilities(y_true, p)
     if single_label:
-        wrong: FloatArray = (positive.argmax(axis=1) != probability.argmax(axis=1)).astype(np.float64)
-        return wrong
-    share: FloatArray = ((probability >= 0.5) != positive).mean(axis=1)
-    return share
+        return (positive.argmax(axis=1) != probability.argmax(axis=1)).astype(np.float64)
+    return ((probability >= 0.5) != positive).mean(axis=1)
 
 
 def risk_coverage(loss: npt.ArrayLike, uncertainty: npt.ArrayLike) -> RiskCoverage:

@@ -34,8 +34,7 @@ def entropy(p: npt.ArrayLike, single_label: bool) -> FloatArray:
     With `single_label` it is the categorical entropy, otherwise the mean of the Bernoulli entropies.
     """
     probabilities = np.asarray(p, dtype=np.float64).clip(0.0, 1.0)
-    values: FloatArray = information.entropy(torch.from_numpy(probabilities), single_label).numpy()
-    return values
+    return information.entropy(torch.from_numpy(probabilities), single_label).numpy()
 
 
 def entropy_parts(members: npt.ArrayLike, single_label: bool) -> EntropyParts:

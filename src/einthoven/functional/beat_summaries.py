@@ -95,8 +95,7 @@ def _sum(values: Float) -> Float:
     if not values.shape[1]:
         return np.zeros(len(values))
     known = np.where(np.isfinite(values), values, 0.0)
-    total: Float = known.cumsum(axis=1)[:, -1]
-    return total
+    return known.cumsum(axis=1)[:, -1]
 
 
 def _axis(areas: Float) -> AxisSummary:

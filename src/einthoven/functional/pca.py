@@ -165,8 +165,7 @@ class PCA:
         coordinates = np.asarray(scores, dtype=np.float64)
         if self.whiten:
             coordinates = coordinates * np.sqrt(self.explained_variance_)
-        samples: Float64 = coordinates @ self.components_ + self.mean_
-        return samples
+        return coordinates @ self.components_ + self.mean_
 
 
 def randomized_pca(

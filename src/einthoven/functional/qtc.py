@@ -27,8 +27,7 @@ def fridericia(qt: float, rr: float) -> float: ...
 def fridericia(qt: Float, rr: Float) -> Float: ...
 def fridericia(qt: Float | float, rr: Float | float) -> Float | float:
     """Return QTc = QT / ∛RR, with RR in seconds (Fridericia, Acta Med. Scand. 53:469, 1920)."""
-    corrected: Float | float = qt / np.cbrt(rr)
-    return corrected
+    return qt / np.cbrt(rr)
 
 
 @overload
@@ -37,8 +36,7 @@ def bazett(qt: float, rr: float) -> float: ...
 def bazett(qt: Float, rr: Float) -> Float: ...
 def bazett(qt: Float | float, rr: Float | float) -> Float | float:
     """Return QTc = QT / √RR, with RR in seconds (Bazett, Heart 7:353, 1920)."""
-    corrected: Float | float = qt / np.sqrt(rr)
-    return corrected
+    return qt / np.sqrt(rr)
 
 
 def cautions(is_paced: bool, has_fibrillation: bool, qrs: float | None) -> tuple[str, ...]:

@@ -49,8 +49,7 @@ class SelfAttention(nn.Module):
         """Map ``[B, N, D]`` to ``[B, N, D]``."""
         query, key, value = self.project(tokens)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        merged: Tensor = self.out(mixed.transpose(1, 2).reshape(tokens.shape))
-        return merged
+        return self.out(mixed.transpose(1, 2).reshape(tokens.shape))
 
     def weights(self, tokens: Tensor) -> Tensor:
         """Return the attention weights ``[B, heads, N, N]`` of each token (row) to each token (column).
@@ -119,8 +118,7 @@ class TransformerBlock(nn.Module):
         mixed = self.attention(self.norm_attention(tokens))
         tokens = tokens + self.drop_path(self.dropout(mixed))
         features = self.mlp(self.norm_mlp(tokens))
-        out: Tensor = tokens + self.drop_path(self.dropout(features))
-        return out
+        return tokens + self.drop_path(self.dropout(features))
 
 
 def transformer(
@@ -203,8 +201,7 @@ class AttentionPool(nn.Module):
         key = self.key(tokens).view(batch, length, heads, dim // heads).transpose(1, 2)
         value = tokens.view(batch, length, heads, dim // heads).transpose(1, 2)
         query = self.query.to(tokens.dtype).expand(batch, -1, -1, -1)
-        pooled: Tensor = F.scaled_dot_product_attention(query, key, value).reshape(batch, dim)
-        return pooled
+        return F.scaled_dot_product_attention(query, key, value).reshape(batch, dim)
 
 
 class AttentionMaxPool(nn.Module):

@@ -212,8 +212,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, in_channels, 1, T]`` to ``[B, out_channels, 1, ceil(T / stride)]``."""
-        out: Tensor = self.act(self.shortcut(x) + self.drop_path(self.branch(x)))
-        return out
+        return self.act(self.shortcut(x) + self.drop_path(self.branch(x)))
 
 
 class Bottleneck(nn.Module):
@@ -248,8 +247,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, in_channels, 1, T]`` to ``[B, 4 * width, 1, ceil(T / stride)]``."""
-        out: Tensor = self.act(self.shortcut(x) + self.branch(x))
-        return out
+        return self.act(self.shortcut(x) + self.branch(x))
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int, norm: str = "batch") -> nn.Sequential:

@@ -25,8 +25,7 @@ class TimeConvolution(nn.Conv2d):
         """Map ``[B, C, 1, T]`` to ``[B, O, 1, T']``."""
         if not self._uses_products(image):
             return super().forward(image)
-        out: Tensor = _Convolve.apply(image, self.weight, self.bias, self.stride[1], self.padding[1])  # type: ignore[no-untyped-call]
-        return out
+        return _Convolve.apply(image, self.weight, self.bias, self.stride[1], self.padding[1])  # type: ignore[no-untyped-call]
 
     def _uses_products(self, image: Tensor) -> bool:
         """Return whether the weight gradient is computed by matrix products."""

@@ -47,8 +47,7 @@ def embed(model: Classifier, x: Tensor) -> Tensor:
     UserError
         If the network has no head behind other stages.
     """
-    embedding: Tensor = without_head(model.network)(model.frontend(x))
-    return embedding
+    return without_head(model.network)(model.frontend(x))
 
 
 def embed_tokens(model: Classifier, x: Tensor) -> Tensor:

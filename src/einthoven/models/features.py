@@ -199,8 +199,7 @@ def _fill(model: FeatureModel, data: bytes, name: str) -> dict[str, Any]:
     if set(content["model"]) != set(model.fitted_names):
         raise ValueError(f"it holds {', '.join(content['model'])}; expected {', '.join(model.fitted_names)}")
     model.fitted = content["model"]
-    notes: dict[str, Any] = content["notes"]
-    return notes
+    return content["notes"]
 
 
 def _flat(beat: Float) -> Float:

@@ -165,8 +165,7 @@ class Classifier(nn.Module):
         if self.readout is None:
             return logits
         # In bfloat16, the sums of the readout would be inexact.
-        class_logits: Tensor = self.readout(logits.float())
-        return class_logits
+        return self.readout(logits.float())
 
     def windows(self, samples: int) -> tuple[list[int], int]:
         """Return the starts and the length of the windows of a record: one window, the whole record."""
@@ -196,5 +195,4 @@ def _directions(moments: LeadMoments, mode: str, k: int | None) -> Float64:
     pca = PCA(k, whiten=mode == "whiten", tolerance=tolerance).fit_covariance(moments.mean, covariance)
     if mode == "whiten":
         return pca.components_ / np.sqrt(pca.explained_variance_)[:, None]
-    rows: Float64 = pca.components_ / np.sqrt(pca.explained_variance_.mean())
-    return rows
+    return pca.components_ / np.sqrt(pca.explained_variance_.mean())

@@ -34,8 +34,7 @@ class InceptionBlock(nn.Module):
         narrow = self.bottleneck(x)
         parallel = [conv(narrow) for conv in self.convs]
         parallel.append(self.maximum(x))
-        out: Tensor = self.act(self.norm(torch.cat(parallel, dim=1)))
-        return out
+        return self.act(self.norm(torch.cat(parallel, dim=1)))
 
 
 class InceptionGroup(nn.Module):
@@ -56,8 +55,7 @@ class InceptionGroup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, 1, T]`` to ``[B, (widths + 1) * filters, 1, T]``."""
-        out: Tensor = self.act(self.branch(x) + self.shortcut(x))
-        return out
+        return self.act(self.branch(x) + self.shortcut(x))
 
 
 class Inception1d(ImageStages):

@@ -26,5 +26,4 @@ class Logistic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, samples]`` to logits ``[B, num_classes]``."""
         check_samples(x, self.samples, "logistic")
-        logits: Tensor = self.linear(x.flatten(1))
-        return logits
+        return self.linear(x.flatten(1))

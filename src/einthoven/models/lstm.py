@@ -94,8 +94,7 @@ class LSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        logits: Tensor = self.head(self.recurrence(x))
-        return logits
+        return self.head(self.recurrence(x))
 
     def tokens(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to tokens ``[B, T, D]``, the state after each sample."""

@@ -35,13 +35,11 @@ class PretrainingModel(Classifier):
 
     def features(self, x: Tensor) -> Tensor:
         """Map mV ``[B, leads, T]`` to what the decoder reads: the outputs of the network ``[B, K]``."""
-        outputs: Tensor = self.network(self.frontend(x))
-        return outputs
+        return self.network(self.frontend(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map mV ``[B, leads, T]`` to the outputs of the decoder ``[B, ...]``."""
-        outputs: Tensor = self.decoder(self.features(x))
-        return outputs
+        return self.decoder(self.features(x))
 
 
 class TokenModel(PretrainingModel):
@@ -173,3 +171,67 @@ def without_dropout(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return network
+
+
+class PredictiveDecoder(nn.Module):
+    """Latents of tokens, their causal context by a GRU, and one linear prediction for each step ahead.
+
+    Parameters
+    ----------
+    dim
+        Features of a token.
+    latent
+        Features of a latent.
+    context
+        Features of a context.
+    steps
+        Number of steps ahead.
+
+    References
+    ----------
+    van den Oord, Li & Vinyals, "Representation learning with contrastive predictive coding", 2018, section 2.2 and
+    equation 3. The context by a GRU: section 3.1.
+    """
+
+    def __init__(self, dim: int, latent: int, context: int, steps: int) -> None:
+        super().__init__()
+        self.to_latent = linear(dim, latent)
+        self.context = nn.GRU(latent, context, batch_first=True)
+        self.predictions = nn.ModuleList(linear(context, latent) for _ in range(steps))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens ``[B, N, D]`` to contexts ``[B, N, context]``. A context depends on the tokens until its own."""
+        return self.contexts(self.to_latent(tokens))
+
+    def contexts(self, latents: Tensor) -> Tensor:
+        """Map latents ``[B, N, latent]`` to contexts ``[B, N, context]``."""
+        return self.context(latents)[0]
+
+
+class TruthDecoder(nn.Module):
+    """Conditions and traces from tokens.
+
+    The conditions of a window are read from the mean and the maximum over its tokens. The traces run along the signal,
+    and each token becomes the samples at its place.
+
+    Parameters
+    ----------
+    dim, tokens
+        Features of a token; number of tokens of a window.
+    conditions, traces
+        Number of conditions and of traces.
+    samples
+        Length of a window.
+    hidden
+        Hidden features.
+    """
+
+    def __init__(self, dim: int, tokens: int, conditions: int, traces: int, samples: int, hidden: int) -> None:
+        super().__init__()
+        self.conditions = nn.Sequential(nn.LayerNorm(2 * dim), linear(2 * dim, conditions))
+        self.traces = TokenDecoder(dim, tokens, traces, samples, hidden)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Map tokens ``[B, N, D]`` to logits of conditions ``[B, K]`` and traces ``[B, C, samples]``."""
+        pooled = torch.cat([tokens.mean(dim=1), tokens.amax(dim=1)], dim=1)
+        return self.conditions(pooled), self.traces(tokens)

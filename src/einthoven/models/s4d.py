@@ -123,8 +123,7 @@ class S4DBlock(nn.Module):
         mixed = self.mix(tokens.transpose(1, 2)).transpose(1, 2)
         mixed = self.dropout(self.act(mixed))
         gated = F.glu(self.gate(mixed), dim=-1)
-        out: Tensor = self.norm(tokens + self.dropout(gated))
-        return out
+        return self.norm(tokens + self.dropout(gated))
 
 
 class S4D(nn.Module):
@@ -174,8 +173,7 @@ class S4D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        logits: Tensor = self.head(self.tokens(x).mean(dim=1))
-        return logits
+        return self.head(self.tokens(x).mean(dim=1))
 
     def tokens(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to tokens ``[B, T, D]``."""

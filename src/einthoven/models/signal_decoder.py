@@ -91,8 +91,7 @@ class TokenPosterior(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens ``[B, N, D]`` to means and log variances ``[B, 2 latent]``."""
         narrow = nn.functional.gelu(self.narrow(self.norm(tokens)))
-        values: Tensor = self.out(narrow.flatten(1))
-        return values
+        return self.out(narrow.flatten(1))
 
 
 class VariationalDecoder(nn.Module):
@@ -118,5 +117,4 @@ class VariationalDecoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the scaled signals ``[B, leads, samples]`` that the means of the posteriors stand for."""
-        signal: Tensor = self.signal(self.mean_and_log_variance(features)[0])
-        return signal
+        return self.signal(self.mean_and_log_variance(features)[0])

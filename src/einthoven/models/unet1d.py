@@ -98,8 +98,7 @@ class UNet1d(nn.Module):
         for step in range(1, self.levels):
             image = F.interpolate(image, scale_factor=(1.0, 2.0), mode="nearest")
             image = self.get_submodule(f"up{step}")(torch.cat([fine_features.pop(), image], dim=1))
-        logits: Tensor = self.head(image)[:, :, 0, :samples]
-        return logits
+        return self.head(image)[:, :, 0, :samples]
 
 
 def _block(in_channels: int, out_channels: int, kernel: int, activation: str, norm: str) -> nn.Sequential:

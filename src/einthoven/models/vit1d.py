@@ -27,8 +27,7 @@ class PatchEmbedding(nn.Module):
         x = F.pad(x, (0, missing_samples))
         # [B, C, T] -> [B, C, N, patch] -> [B, N, C, patch]
         patches = x.view(*x.shape[:2], -1, self.patch).transpose(1, 2)
-        tokens: Tensor = self.linear(patches.flatten(2))
-        return tokens
+        return self.linear(patches.flatten(2))
 
 
 class ViT1d(nn.Module):
@@ -101,13 +100,11 @@ class ViT1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        logits: Tensor = self.head(self.tokens(x).mean(dim=1))
-        return logits
+        return self.head(self.tokens(x).mean(dim=1))
 
     def tokens(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to tokens ``[B, N, D]``, one per patch."""
-        tokens: Tensor = self.attention(self.patches(x))
-        return tokens
+        return self.attention(self.patches(x))
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the attention weights ``[B, heads, N, N]`` of each transformer block, for N patches.

@@ -36,8 +36,7 @@ class PlainResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, 1, T]`` to ``[B, C, 1, ceil(T / stride)]``."""
-        out: Tensor = self.act(self.shortcut(x) + self.branch(x))
-        return out
+        return self.act(self.shortcut(x) + self.branch(x))
 
 
 def resnet1d_wang(

@@ -232,5 +232,4 @@ def _at_samples(p: NDArray[np.float32], samples: int, fs: float, own_fs: float) 
     left = np.minimum(position.astype(np.int64), max(last - 1, 0))
     right = np.minimum(left + 1, last)
     share = (position - left).astype(np.float32)
-    interpolated: NDArray[np.float32] = p[:, :, left] * (1 - share) + p[:, :, right] * share
-    return interpolated
+    return p[:, :, left] * (1 - share) + p[:, :, right] * share

@@ -278,16 +278,14 @@ def _whole(name: str, value: Any, *, least: int, most: int) -> int:
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     """Return a mapping, or refuse another value."""
     _expect(name, value, isinstance(value, Mapping), "entries with names")
-    content: Mapping[str, Any] = value
-    return content
+    return value
 
 
 def _list(name: str, value: Any, length: int | None = None) -> list[Any]:
     """Return a list of this length, or refuse another value."""
     is_right = isinstance(value, list) and length in (None, len(value))
     _expect(name, value, is_right, "a list" if length is None else f"a list of {length}")
-    content: list[Any] = value
-    return content
+    return value
 
 
 def _expect(name: str, value: Any, is_right: bool, expected: str) -> None:

@@ -109,7 +109,8 @@ class Curves(nn.Module):
         """Probabilities (n, K) -> probabilities (n, K)."""
         # The point to the right of each probability; the segment begins at the point before it.
         right = (p.unsqueeze(-1) >= self.stated).sum(dim=-1).clamp(1, self.stated.shape[1] - 1)
-        low, high = _points_at(self.stated, right - 1), _points_at(self.stated, right)
+        low = _points_at(self.stated, right - 1)
+        high = _points_at(self.stated, right)
         share = ((p - low) / (high - low).clamp_min(1e-300)).clamp(0.0, 1.0)
         calibrated = _points_at(self.observed, right - 1) * (1 - share) + _points_at(self.observed, right) * share
         if self.single_label:
@@ -165,7 +166,8 @@ def export(bundle: Bundle, path: Path) -> None:
         "unit": "mV",
         "sha256": bundle.sha256,
     }
-    leads, samples = len(bundle.input_format.leads), bundle.input_format.samples
+    leads = len(bundle.input_format.leads)
+    samples = bundle.input_format.samples
     with atomic(path) as partial:
         if path.suffix == ".pt2":
             write_program(_build_pipeline(bundle), leads, samples, partial, notes)
@@ -276,7 +278,8 @@ def _calibration_module(bundle: Bundle) -> nn.Module | None:
     if isinstance(calibration, Temperature):
         return _Affine(ones / float(calibration.temperature_), 0 * ones, bundle.single_label)
     if isinstance(calibration, Vector):
-        slope, offset = torch.from_numpy(calibration.slope_), torch.from_numpy(calibration.offset_)
+        slope = torch.from_numpy(calibration.slope_)
+        offset = torch.from_numpy(calibration.offset_)
         return _Affine(slope, offset, bundle.single_label)
     if isinstance(calibration, PriorShift):
         return _Affine(ones, torch.from_numpy(calibration.shift), bundle.single_label)

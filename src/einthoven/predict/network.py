@@ -34,8 +34,7 @@ def build(part: Mapping[str, Any]) -> nn.Module:
         inspect.signature(constructor).bind(**options)
     except TypeError as error:
         raise UserError(f"{name}: its options do not fit ({error}).") from None
-    network: nn.Module = constructor(**options)
-    return network
+    return constructor(**options)
 
 
 def build_classifier(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:

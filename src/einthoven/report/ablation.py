@@ -57,7 +57,7 @@ def ablation_figure(
     means = {label: float(np.mean(list(values.values()))) for label, values in groups.items()}
     ranked = sorted(groups, key=lambda label: means[label])
     with use_style():
-        figure = new_figure(9, 1.9 + 0.42 * len(groups))
+        figure = new_figure(9, 1.9 + 0.42 * len(groups), title)
         axes = figure.add_subplot()
         for row, label in enumerate(ranked):
             values = np.array(list(groups[label].values()))
@@ -84,7 +84,6 @@ def ablation_figure(
         figure.supxlabel(
             f"right: difference from {reference}, seed by seed; in colour beyond two standard errors", fontsize=12
         )
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 

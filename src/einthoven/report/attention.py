@@ -34,8 +34,13 @@ if TYPE_CHECKING:
 
 ANALYSIS = "attention"
 SHOW = ("II", "V1", "V5")
-ROW, STRIP = 30.0, 6.0  # height of a lead and of a head in mm
-HEAD, FOOT, MARGIN = 12.0, 18.0, 8.0
+
+# Sizes in mm: height of a lead and of a head, and the space around them.
+ROW = 30.0
+STRIP = 6.0
+HEAD = 12.0
+FOOT = 18.0
+MARGIN = 8.0
 LIMIT = 1.2  # mV above and below the baseline; larger values are clipped
 HIGHEST_NAME = ROW - GAIN * LIMIT - NAME_SIZE  # mm: a name stays above its lead and below the lead before
 STRONGEST = 4.0  # attention, as a multiple of the mean, with the darkest colour
@@ -124,8 +129,7 @@ def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence
 
 def _received(weights: FloatArray) -> FloatArray:
     """Return the mean attention that each token receives, ``(..., heads, N)``, times N: 1 if all tokens are equal."""
-    share: FloatArray = weights.mean(axis=-2) * weights.shape[-1]
-    return share
+    return weights.mean(axis=-2) * weights.shape[-1]
 
 
 def _roll_out(maps: Sequence[FloatArray]) -> FloatArray:
@@ -134,8 +138,7 @@ def _roll_out(maps: Sequence[FloatArray]) -> FloatArray:
 
     from einthoven.evaluation.saliency import rollout
 
-    shares: FloatArray = rollout([torch.from_numpy(weights) for weights in maps]).numpy()
-    return shares
+    return rollout([torch.from_numpy(weights) for weights in maps]).numpy()
 
 
 def _arrays_of(trial: Trial, kind: str) -> dict[str, npt.NDArray[np.float32]]:
@@ -259,7 +262,9 @@ def _draw_key(axes: Axes, fs: float) -> None:
     """Draw the scale of the attention, and explain the panels."""
     from matplotlib.patches import Rectangle
 
-    left, bottom, width = MARGIN, 6.0, 60.0
+    left = MARGIN
+    bottom = 6.0
+    width = 60.0
     _draw_strip(axes, np.linspace(0, STRONGEST, 64), left, width, bottom, 6)
     axes.add_patch(Rectangle((left, bottom), width, 6, fill=False, edgecolor=INK, linewidth=0.5))
     behind = f"attention, 0 to {STRONGEST:g} times the mean. Behind the leads: all blocks together (roll-out)."

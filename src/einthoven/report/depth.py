@@ -56,7 +56,7 @@ def depth_figure(
         panels.setdefault(value, []).append(trial)
     columns = len(panels) + (outcome is not None)
     with use_style():
-        figure = new_figure(max(8.0, 6.5 * columns), 5.2)
+        figure = new_figure(max(8.0, 6.5 * columns), 5.2, title)
         axes = figure.subplots(1, columns, squeeze=False)[0]
         ends: list[list[End]] = []
         for place, (value, members) in zip(axes, panels.items(), strict=False):
@@ -73,7 +73,6 @@ def depth_figure(
         high = max(a.get_ylim()[1] for a in axes[: len(panels)])
         for place in axes[: len(panels)]:
             place.set_ylim(low, high)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
         figure.draw_without_rendering()
         for place, ends_of_panel in zip(axes, ends, strict=True):
             label_ends(place, ends_of_panel)

@@ -190,8 +190,11 @@ def examples_figure(
     traces_of_records = [traces_of(record, fs, leads) for record in records]
     columns = min(2, len(traces_of_records))
     rows = -(-len(traces_of_records) // columns)
-    margin, head, foot = 8.0, 13.0, 10.0
-    width, height = 275.0, 110.0
+    margin = 8.0
+    head = 13.0
+    foot = 10.0
+    width = 275.0
+    height = 110.0
     limit = 2.5  # mV; the outer rows are 25 mm away from the edge of the grid
     page_height = rows * (height + head) + foot
     shadings = behind or [None] * len(traces_of_records)
@@ -243,7 +246,8 @@ def draw_grid(axes: Axes, grid: Grid) -> None:
 
     corner = (grid.left, grid.bottom)
     axes.add_patch(Rectangle(corner, grid.width, grid.height, facecolor=PAPER, edgecolor="none", zorder=0))
-    right, top = grid.left + grid.width, grid.bottom + grid.height
+    right = grid.left + grid.width
+    top = grid.bottom + grid.height
     for step, color, width, name in ((1, MINOR, 0.12, "grid 1 mm"), (5, MAJOR, 0.22, "grid 5 mm")):
         x = grid.left + np.arange(0, grid.width + step / 2, step)
         y = grid.bottom + np.arange(0, grid.height + step / 2, step)

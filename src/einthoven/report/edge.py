@@ -38,7 +38,7 @@ def edge_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str]
     """
     groups = by_label(trials, names or {})
     with use_style():
-        figure = new_figure(9.5, 7)
+        figure = new_figure(9.5, 7, title)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
         ends = []
         for number, (label, members) in enumerate(groups.items()):
@@ -52,7 +52,6 @@ def edge_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str]
         above.set_ylabel("sharpness: largest curvature")
         above.set_ylim(0.0, 1.25 * max(limit for limit, _, _ in ends))
         below.set(xlabel="step, on all records", ylabel="loss")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
         figure.draw_without_rendering()
         label_ends(above, ends)
     return figure

@@ -28,7 +28,9 @@ SMOOTH_S = 0.02  # standard deviation of the smoothing in s; single samples are 
 STRONGEST = 99.0  # percentile of the relevance that has the full opacity
 OPACITY = 0.65  # full opacity; grid and trace stay visible
 BAND = 14.0  # mm above and below the baseline
-FOR, AGAINST = BLUE, ORANGE  # distinct for any colour vision, and different from the grid
+# Distinct for any colour vision, and different from the grid.
+FOR = BLUE
+AGAINST = ORANGE
 # Scale of the colours in mm: width and height of the band, size of the letters, space beside a text.
 KEY_WIDTH = 40.0
 KEY_HEIGHT = 4.0
@@ -186,8 +188,7 @@ def relevance_levels(relevance: FloatArray, fs: float) -> FloatArray:
     smooth = gaussian_filter1d(relevance, SMOOTH_S * fs, axis=1, mode="nearest")
     # If most values are zero, the percentile is zero too, and the largest value takes its place.
     strongest = float(np.percentile(np.abs(smooth), STRONGEST)) or float(np.abs(smooth).max()) or 1.0
-    levels: FloatArray = np.clip(smooth / strongest, -1, 1)
-    return levels
+    return np.clip(smooth / strongest, -1, 1)
 
 
 class _Shading:
@@ -195,10 +196,8 @@ class _Shading:
 
     Parameters
     ----------
-    signal, relevance : array-like, shape (leads, T)
     fs : float
         Sampling frequency in Hz.
-    leads : sequence of str
     """
 
     def __init__(self, signal: npt.ArrayLike, fs: float, relevance: npt.ArrayLike, leads: Sequence[str]) -> None:

@@ -327,8 +327,7 @@ def _interpolate(rates: FloatArray, fpr: FloatArray, tpr: FloatArray) -> FloatAr
     high = np.minimum(low + 1, len(fpr) - 1)
     width = fpr[high] - fpr[low]
     fraction = np.divide(rates - fpr[low], width, out=np.zeros_like(rates), where=width > 0)
-    rate: FloatArray = tpr[low] + fraction * (tpr[high] - tpr[low])
-    return rate
+    return tpr[low] + fraction * (tpr[high] - tpr[low])
 
 
 def _draw_losses(axes: Axes, series: Mapping[str, tuple[FloatArray, FloatArray]]) -> None:

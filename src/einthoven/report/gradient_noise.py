@@ -34,7 +34,7 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
     """
     groups = by_label(trials, {})
     with use_style():
-        figure = new_figure(9.5, 6)
+        figure = new_figure(9.5, 6, title)
         axes = figure.add_subplot()
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
@@ -70,7 +70,6 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
         ):
             axes.plot([], [], style, color=INK, markerfacecolor="white" if style == "D" else INK, label=text)
         axes.legend(loc="lower left")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
         figure.draw_without_rendering()
         label_ends(axes, ends)
     return figure

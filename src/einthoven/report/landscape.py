@@ -102,7 +102,8 @@ def _draw_contours(
     figure: Figure, axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], losses: NDArray[np.float64]
 ) -> None:
     """Fill the areas between lines of equal loss, which are closer at small losses. `losses` is (len(x), len(y))."""
-    low, high = float(losses.min()), float(losses.max())
+    low = float(losses.min())
+    high = float(losses.max())
     levels = low + (high - low) * np.linspace(0, 1, LEVELS) ** 2 if high > low else LEVELS
     filled = axes.contourf(x, y, losses.T, levels=levels, cmap="cividis_r")
     axes.grid(False)

@@ -39,7 +39,7 @@ def loss_parts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str
     """
     groups = by_label(trials, names or {})
     with use_style():
-        figure = new_figure(max(7.0, 4.2 * len(groups)), 4.8)
+        figure = new_figure(max(7.0, 4.2 * len(groups)), 4.8, title)
         places = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
         for axes, (label, members) in zip(places, groups.items(), strict=True):
             steps, entropy, divergence = loss_parts(members)
@@ -56,7 +56,6 @@ def loss_parts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str
         places[0].set_ylabel("nats")
         places[0].legend(loc="upper right", fontsize=10)
         figure.supxlabel("step", fontsize=12)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 

@@ -49,7 +49,7 @@ def matching_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, 
     """
     groups = seeds_by_label(trials, names or {})
     with use_style():
-        figure = new_figure(max(8.0, 5.2 * len(groups)), 7)
+        figure = new_figure(max(8.0, 5.2 * len(groups)), 7, title)
         places = figure.subplots(2, len(groups), squeeze=False, height_ratios=[1.5, 1], sharey="row")
         for column, (label, members) in zip(places.T, groups.items(), strict=True):
             before, after = _draw_lines(column[0], members)
@@ -59,7 +59,6 @@ def matching_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, 
         places[0, 0].legend()
         places[1, 0].set_ylabel("hidden units (%)")
         places[1, 0].legend()
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 
@@ -135,5 +134,4 @@ def unit_cosines(first: Sequence[Layer], second: Sequence[Layer]) -> FloatArray:
         vectors.append(np.concatenate([incoming, bias[:, None], outgoing.T], axis=1))
     norms = np.linalg.norm(vectors[0], axis=1) * np.linalg.norm(vectors[1], axis=1)
     products = (vectors[0] * vectors[1]).sum(axis=1)
-    cosines: FloatArray = products / np.maximum(norms, np.finfo(np.float64).tiny)
-    return cosines
+    return products / np.maximum(norms, np.finfo(np.float64).tiny)

@@ -40,7 +40,7 @@ def position_attention_figure(trials: Sequence[Trial], *, title: str, names: Map
     """
     groups = by_label(trials, names or {})
     with use_style():
-        figure = new_figure(max(9.0, 3.6 * len(groups)), 7.4)
+        figure = new_figure(max(9.0, 3.6 * len(groups)), 7.4, title)
         grid = figure.add_gridspec(2, len(groups), height_ratios=[1.25, 1])
         maps = [figure.add_subplot(grid[0, column]) for column in range(len(groups))]
         line = figure.add_subplot(grid[1, :])
@@ -58,7 +58,6 @@ def position_attention_figure(trials: Sequence[Trial], *, title: str, names: Map
         line.axhline(1.0, color=FAINT, linestyle="--", zorder=0)
         line.set(xlabel="tokens from the reader to what it reads; left: earlier", ylabel="mean weight, even = 1")
         line.legend(loc="upper right")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 

@@ -38,7 +38,7 @@ def prior_posterior_figure(trials: Sequence[Trial], *, title: str, names: Mappin
     with use_style():
         columns = min(2, len(groups))
         rows = -(-len(groups) // columns)
-        figure = new_figure(6.0 * columns, 3.4 * rows + 1.2)
+        figure = new_figure(6.0 * columns, 3.4 * rows + 1.2, title)
         places = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for axes, (label, members) in zip(places, groups.items(), strict=False):
             share = _draw(axes, members[0])
@@ -50,7 +50,6 @@ def prior_posterior_figure(trials: Sequence[Trial], *, title: str, names: Mappin
         for axes in places[max(len(groups) - columns, 0) : len(groups)]:
             axes.set_xlabel("weight of the last layer")
         figure.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 
@@ -78,5 +77,4 @@ def _draw(axes: Axes, trial: Trial) -> float:
 
 def density(x: FloatArray, mean: float, deviation: float) -> FloatArray:
     """Return the density of a normal distribution, divided by its largest value."""
-    values: FloatArray = np.exp(-0.5 * np.square((x - mean) / deviation))
-    return values
+    return np.exp(-0.5 * np.square((x - mean) / deviation))

@@ -35,7 +35,7 @@ def race_figure(
     """
     groups = by_label(trials, names or {})
     with use_style():
-        figure = new_figure(10, 3.6 * len(metrics) + 0.8)
+        figure = new_figure(10, 3.6 * len(metrics) + 0.8, title)
         panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
         for axes, metric in zip(panels, metrics, strict=True):
             is_rate = metric == "watch/optim/lr"
@@ -60,5 +60,4 @@ def race_figure(
             figure.draw_without_rendering()
             label_ends(axes, ends)
         panels[-1].set_xlabel("step")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure

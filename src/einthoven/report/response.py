@@ -54,7 +54,7 @@ def response_figure(
     names = names or {}
     groups = by_label(trials, names, leave_out=option)
     with use_style():
-        figure = new_figure(9, 1.4 + 3.3 * len(metrics))
+        figure = new_figure(9, 1.4 + 3.3 * len(metrics), title)
         places = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
         for axes, metric in zip(places, metrics, strict=True):
             if log:
@@ -72,7 +72,6 @@ def response_figure(
             elif axes is places[0] and spread.any():
                 axes.set_title(_answer(x, mean, spread))
         places[-1].set_xlabel(xlabel)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 
@@ -108,7 +107,7 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
     """
     groups = by_label(trials, names or {})
     with use_style():
-        figure = new_figure(9, 5.5)
+        figure = new_figure(9, 5.5, title)
         axes = figure.add_subplot()
         axes.set_xscale("log")
         ends = []
@@ -137,7 +136,6 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
         low = min(lows)
         high = max(starts)
         axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
         figure.draw_without_rendering()
         label_ends(axes, ends)
     return figure

@@ -44,7 +44,7 @@ def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, st
     """
     groups = seeds_by_label(trials, names or {})
     with use_style():
-        figure = new_figure(4.8 * (len(groups) + 1), 5.2)
+        figure = new_figure(4.8 * (len(groups) + 1), 5.2, title)
         descents, *places = figure.subplots(1, len(groups) + 1)
         for i, (axes, (label, members)) in enumerate(zip(places, groups.items(), strict=True)):
             style = series_style(i)
@@ -57,7 +57,6 @@ def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, st
         descents.set_title(f"{max(map(len, groups.values()))} starts each")
         descents.legend()
         figure.supxlabel(NOTE, fontsize=12)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 

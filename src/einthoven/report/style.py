@@ -78,13 +78,15 @@ def drawable(name: str, longest: int = 40) -> str:
     return line.replace("$", r"\$")
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, title: str = "") -> Figure:
     """Return an empty figure. It does not use pyplot, so it works in threads and without a display.
 
     Parameters
     ----------
     width, height : float
         Size in inches.
+    title : str
+        Large line at the top, if it is not empty.
 
     Returns
     -------
@@ -92,7 +94,10 @@ def new_figure(width: float, height: float) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
+    return figure
 
 
 def panels(count: int, width: float, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:

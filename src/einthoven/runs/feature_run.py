@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -54,18 +53,6 @@ def refuse_unused(overrides: list[str]) -> None:
             f"{unused[0]}: this model is fitted to features at once, and only {', '.join(FEATURE_GROUPS)} and folds "
             "change it; leave that out, or choose a network."
         )
-
-
-def with_short_name(config: DictConfig) -> DictConfig:
-    """Return the configuration with a name of the run that does not contain an optimizer and a schedule."""
-    from omegaconf import DictConfig, OmegaConf
-
-    tracking = OmegaConf.to_container(config.tracking, resolve=False)
-    assert isinstance(tracking, dict)
-    name = re.sub(r"-\$\{hydra:runtime\.choices\.(optimizer|schedule)\}", "", str(tracking["run_name"]))
-    renamed = OmegaConf.merge(config, {"tracking": {"run_name": name}})
-    assert isinstance(renamed, DictConfig)
-    return renamed
 
 
 class FeatureRun:

@@ -15,7 +15,7 @@ from einthoven.data.identity import compare
 from einthoven.data.record_names import names_in
 from einthoven.errors import UserError
 from einthoven.runs.config.identity import identity_tags
-from einthoven.runs.config.options import config_hash
+from einthoven.runs.config.options import config_hash, editable_copy
 from einthoven.runs.config.settings import build_task, is_feature_model
 from einthoven.runs.evaluation.evaluation import evaluate_mean
 from einthoven.runs.feature_run import FeatureRun
@@ -55,7 +55,7 @@ def with_members(config: DictConfig) -> DictConfig:
     UserError
         If there is no such model of ECG features, or the run cannot have a mean.
     """
-    from omegaconf import DictConfig, ListConfig, OmegaConf
+    from omegaconf import DictConfig, ListConfig
 
     named = config.get("mean_with")
     if not named or isinstance(named, DictConfig):
@@ -72,9 +72,7 @@ def with_members(config: DictConfig) -> DictConfig:
                 f"model (rename {name}.yaml)."
             )
     _refuse_without_mean(config, written)
-    filled = config.copy()
-    OmegaConf.set_readonly(filled, False)
-    OmegaConf.set_struct(filled, False)
+    filled = editable_copy(config)
     filled.mean_with = {name: _options_of(name, written) for name in named}
     for name in named:
         # Building a model checks its options.
@@ -129,8 +127,7 @@ def _load(folders: list[Path], name: str) -> DictConfig:
     options = load_option(option_files(folders, "model")[name])
     # Composing takes longer than reading one file. Only a file with a defaults list needs it.
     if "defaults" in options:
-        composed: DictConfig = compose_options(folders, "train", f"model={name}").model
-        return composed
+        return compose_options(folders, "train", f"model={name}").model
     return options
 
 
@@ -194,11 +191,7 @@ def _fit_member(run: NetworkParts, recorder: Recorder, name: str, folder: Path) 
 
 def _member_config(config: DictConfig, name: str) -> DictConfig:
     """Return the configuration of the run of a model of ``mean_with``: that of the network, with another model."""
-    from omegaconf import OmegaConf
-
-    changed = config.copy()
-    OmegaConf.set_readonly(changed, False)
-    OmegaConf.set_struct(changed, False)
+    changed = editable_copy(config)
     changed.model = config.mean_with[name]
     # The model is fitted to the classes themselves, and has no logits.
     for option, value in _WITHOUT_LOGITS.items():

@@ -78,6 +78,7 @@ def continue_run(
         run,
         tracking.run_name,
         list(run.trained.overrides),
+        parent=None,
         run_id=run_id,
         position=notes.get("recorder", 0),
         lock=lock,

@@ -25,15 +25,10 @@ class RunParts(Protocol):
 
     Attributes
     ----------
-    config : DictConfig
     folder : Path
         Folder of the configuration and the checkpoints.
-    settings : Settings
-    device : torch.device
     precision : str
         Number format of forward passes.
-    task : task of `einthoven.tasks`
-    data : Data
     base : BaseModel or None
         The model that the run starts from.
     """

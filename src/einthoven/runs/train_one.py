@@ -23,7 +23,7 @@ from einthoven.runs.config.next_commands import (
     ui_command,
     without,
 )
-from einthoven.runs.config.run_name import with_trainer_name
+from einthoven.runs.config.run_name import with_trainer_name, without_optimizer_name
 from einthoven.runs.config.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.folder.trained_run import open_started
 from einthoven.runs.folds.cross_validation import cross_validate, resume_folds
@@ -163,7 +163,7 @@ def _checked(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, Sett
         )
     if is_feature_model(config):
         feature_run.refuse_unused(overrides)
-        config = feature_run.with_short_name(config)
+        config = without_optimizer_name(config)
         return config, check_settings(config)
     trainer = settings.trainer
     if trainer.window is None and trainer.stride is not None:

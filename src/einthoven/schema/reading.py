@@ -78,5 +78,4 @@ def _structured(schema: type[object]) -> DictConfig:
     """Return a dataclass as a configuration without values. OmegaConf evaluates every annotation for it."""
     from omegaconf import OmegaConf
 
-    structured: DictConfig = OmegaConf.structured(schema)
-    return structured
+    return OmegaConf.structured(schema)

@@ -17,6 +17,7 @@ from einthoven.runs.folder.trained_run import open_started
 from einthoven.runs.mean_members import with_members
 from einthoven.runs.network.teachers import with_teachers
 from einthoven.runs.resume import open_interrupted
+from einthoven.runs.config.run_name import renamed
 from einthoven.runs.session import training_session
 from einthoven.runs.train_one import train_one
 from einthoven.terminal.display import console, errors, say
@@ -79,8 +80,6 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
 
 def _with_run_name(config: DictConfig, parent: str, overrides: list[str]) -> DictConfig:
     """Set a run name with the values of the options that the sweep varies, unless the user has chosen a name."""
-    from omegaconf import DictConfig, OmegaConf
-
     varied_options = client(config.tracking.uri).get_run(parent).data.tags.get(VARIED, "").split()
     parts = []
     for override in overrides:
@@ -92,9 +91,7 @@ def _with_run_name(config: DictConfig, parent: str, overrides: list[str]) -> Dic
     if not parts:
         return config
     run_name = brief(without_folders(" ".join(parts)))[:250]
-    renamed = OmegaConf.merge(config, {"tracking": {"run_name": run_name}})
-    assert isinstance(renamed, DictConfig)
-    return renamed
+    return renamed(config, run_name)
 
 
 def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:

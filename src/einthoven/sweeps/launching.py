@@ -17,7 +17,6 @@ class LaunchingSweeper(Sweeper):
 
     Attributes
     ----------
-    launcher : Launcher
     context : HydraContext
         It has the loader that composes the runs.
     config : DictConfig

@@ -14,14 +14,13 @@ from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.losses.contrastive import info_nce
 from einthoven.models.frontend import Classifier
-from einthoven.models.predictive import PredictiveDecoder
-from einthoven.models.pretraining import TokenModel
+from einthoven.models.pretraining import PredictiveDecoder, TokenModel
 from einthoven.tasks.objective import check_objective
-from einthoven.tasks.pretext import Pretext, check_number
+from einthoven.tasks.pretext import TokenPretext, check_number
 
 
 @dataclass(frozen=True, kw_only=True)
-class CPC(Pretext):
+class CPC(TokenPretext):
     """Find the latents of the next tokens among latents of any record of the batch and any time.
 
     The tokens of the network see only the signal around them. A GRU over their latents is the context, which sees no
@@ -74,11 +73,6 @@ class CPC(Pretext):
             check_number(option, getattr(self, option), 1)
         check_objective(self.objective, torch.eye(2), self.output)
 
-    @property
-    def network_outputs(self) -> int:
-        """Number of outputs that the network is built with. Its head is not used."""
-        return 1
-
     def build_model(self, model: Classifier, samples: int) -> Classifier:
         """Return the model with a causal context behind its tokens."""
 
@@ -123,11 +117,6 @@ class CPC(Pretext):
             is_right = position[:, ahead:, None] == drawn
             scores.append(torch.cat([right, wrong.masked_fill(is_right, -math.inf)], dim=2))
         return scores, contexts
-
-    def embed(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Return the mean over the tokens (B, D) of signals (B, L, T) in mV."""
-        assert isinstance(model, TokenModel)
-        return model.features(x).mean(dim=1)
 
     def record_losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of each record (B,), and its contexts (B, N, context)."""

@@ -22,10 +22,9 @@ from einthoven.functional.truth import AXES, CONDITION_ROW, DIPOLE_ROWS, WAVE_RO
 from einthoven.functional.windows import cut_windows
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.models.frontend import Classifier
-from einthoven.models.pretraining import TokenModel
-from einthoven.models.truth_decoder import TruthDecoder
+from einthoven.models.pretraining import TokenModel, TruthDecoder
 from einthoven.tasks.objective import check_objective
-from einthoven.tasks.pretext import Array, Pretext, check_number
+from einthoven.tasks.pretext import Array, TokenPretext, check_number
 
 MILLIVOLT_PER_MICROVOLT = 1e-3
 
@@ -34,7 +33,7 @@ SUMS = 3 + 2 * len(MASKS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generator(Pretext):
+class Generator(TokenPretext):
     """Predict what the generator knows about a record: its conditions, its waves and its heart vector.
 
     The loss of a record is the sum of three means, each with its weight: the cross-entropy of the conditions, Dice and
@@ -93,11 +92,6 @@ class Generator(Pretext):
         check_number("hidden", self.hidden, 1)
         check_objective(self.objective, torch.eye(3)[None].repeat(2, 1, 1), "sigmoid")
 
-    @property
-    def network_outputs(self) -> int:
-        """Number of outputs that the network is built with. Its head is not used."""
-        return 1
-
     def fit(self, y: Tensor) -> Generator:
         """Return the task with the number of conditions and the scale of the heart vector of the truth (n, 7, T)."""
         mean_square = y[:, DIPOLE_ROWS].square().mean()
@@ -115,11 +109,6 @@ class Generator(Pretext):
             return TruthDecoder(dim, tokens, self.conditions, len(MASKS) + len(AXES), window, self.hidden)
 
         return TokenModel(model.frontend, model.network, make_decoder, window)
-
-    def embed(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Return the mean over the tokens (B, D) of signals (B, L, T) in mV."""
-        assert isinstance(model, TokenModel)
-        return model.features(x).mean(dim=1)
 
     # ------------------------------------------------------------------ the loss
 

@@ -15,13 +15,13 @@ from einthoven.losses.regression import mse
 from einthoven.models.frontend import Classifier
 from einthoven.models.pretraining import TokenDecoder, TokenModel
 from einthoven.tasks.objective import check_objective
-from einthoven.tasks.pretext import Array, Pretext, check_number
+from einthoven.tasks.pretext import Array, TokenPretext, check_number
 
 HIDE = ("patches", "times", "leads")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Masked(Pretext):
+class Masked(TokenPretext):
     """Reconstruct the hidden patches of a signal. The loss is that of the hidden patches alone.
 
     A patch is a short time in one lead. Hidden patches are 0 mV for the network: convolutions cannot leave them out, as
@@ -82,11 +82,6 @@ class Masked(Pretext):
     def patch_samples(self) -> int:
         """Samples of a patch."""
         return round(self.patch * self.fs)
-
-    @property
-    def network_outputs(self) -> int:
-        """Number of outputs that the network is built with. Its head is not used."""
-        return 1
 
     def build_model(self, model: Classifier, samples: int) -> Classifier:
         """Return the model with a decoder of signals behind its tokens."""
@@ -155,11 +150,6 @@ class Masked(Pretext):
         reconstructed = self.to_patches(reconstruction).gather(1, index).flatten(1)
         expected = self.to_patches(scaled).gather(1, index).flatten(1)
         return reconstruction, reconstructed, expected, patches
-
-    def embed(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Return the mean over the tokens (B, D) of signals (B, L, T) in mV."""
-        assert isinstance(model, TokenModel)
-        return model.features(x).mean(dim=1)
 
     def record_losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of each record (B,), and the reconstruction (B, L, T)."""

@@ -48,5 +48,4 @@ def join_names(names: Sequence[str]) -> str:
 def permute(y: NDArray[Number], seed: int) -> NDArray[Number]:
     """Return labels in a random order, so that they belong to other records."""
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    shuffled: NDArray[Number] = y[order.numpy()]
-    return shuffled
+    return y[order.numpy()]

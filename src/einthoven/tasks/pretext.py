@@ -22,6 +22,7 @@ from einthoven.evaluation.intervals import Interval, compute_interval
 from einthoven.evaluation.resampling import number_groups, resample_statistic
 from einthoven.models.encoder import embed
 from einthoven.models.frontend import Classifier
+from einthoven.models.pretraining import TokenModel
 
 Array = NDArray[np.float64]
 
@@ -231,6 +232,20 @@ class Pretext(ABC):
         """Return the name of the task and the scores (M,) of one record, as two texts."""
         listed = [f"{name} {value:.3g}" for name, value in zip(self.score_names, p, strict=True)]
         return self.name, ", ".join(listed)
+
+
+class TokenPretext(Pretext):
+    """A task whose decoder reads the tokens of the network. The head of the network is not used."""
+
+    @property
+    def network_outputs(self) -> int:
+        """Number of outputs that the network is built with."""
+        return 1
+
+    def embed(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Return the mean over the tokens (B, D) of signals (B, L, T) in mV."""
+        assert isinstance(model, TokenModel)
+        return model.features(x).mean(dim=1)
 
 
 def check_number(option: str, value: float, smallest: float, largest: float = float("inf")) -> None:

@@ -173,8 +173,7 @@ class VAE(Pretext):
         """Return the signals (B, L, T) in mV that latent vectors (B, latent) stand for, without noise."""
         variational: Any = model
         scaled: Tensor = variational.decoder.signal(z).float()
-        signals: Tensor = scaled * variational.frontend.std + variational.frontend.mean
-        return signals
+        return scaled * variational.frontend.std + variational.frontend.mean
 
     def generate(self, model: nn.Module, count: int, examples: Iterable[Tensor]) -> Tensor:
         """Return new signals (count, L, T) in mV.

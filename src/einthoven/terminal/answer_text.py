@@ -34,7 +34,6 @@ class Row:
 
     Attributes
     ----------
-    name : str
     texts : sequence of str
         One below the other.
     side_by_side : bool

@@ -154,12 +154,7 @@ def bar(text: str, target: Console = console) -> Iterator[Callable[[int, int], N
 
 
 class EpochMean:
-    """The mean loss over the steps of an epoch, as far as they are known.
-
-    Parameters
-    ----------
-    steps_per_epoch : int
-    """
+    """The mean loss over the steps of an epoch, as far as they are known."""
 
     def __init__(self, steps_per_epoch: int) -> None:
         self._steps_per_epoch = steps_per_epoch
@@ -193,7 +188,6 @@ class TrainingDisplay:
 
     Parameters
     ----------
-    epochs, steps_per_epoch, batch_size : int
     latest : mapping of str to float
         The last value of each metric. The recorder changes this mapping during the training.
     monitor : (str, str)

@@ -105,10 +105,7 @@ class HydraCommand:
         sys.argv = [f"einthoven {self.name}", *self.arguments]
         # Without this variable, Hydra prints exceptions and exits.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        composing: Callable[[], Any] = hydra.main(
-            version_base="1.3", config_path=str(conf_folder()), config_name=self.name
-        )(job)
-        return composing
+        return hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(job)
 
     def trust_config(self, config: DictConfig) -> None:
         """Trust the code that a configuration names: the user composed it. This is the first line of a job."""

@@ -31,7 +31,8 @@ def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) 
 
     unknown_file = re.search(r"Could not (?:find|load) '(\S+)/([^'/]*)'", message)
     if unknown_file:
-        group, option = unknown_file[1], unknown_file[2]
+        group = unknown_file[1]
+        option = unknown_file[2]
         if group == "hydra/launcher" and option.startswith(("joblib", "submitit")):
             return f"{group}={option}: its package is not installed; install einthoven[launchers]."
         if group == "hydra/launcher" and option == "ray":

@@ -37,7 +37,6 @@ class Output(ABC):
 
     Parameters
     ----------
-    predictor : Predictor
     pdf : Path or None
         A file for pages of ECG paper, one for each record.
     timeline : bool

@@ -67,8 +67,7 @@ def download_bundle(address: str, description: str) -> Path:
 def _run_of_model(tracking: MlflowClient, address: str, name: str, version: str) -> str | None:
     """Return the id of the run that logged a model."""
     if name.startswith("m-"):
-        source_run: str | None = tracking.get_logged_model(name).source_run_id
-        return source_run
+        return tracking.get_logged_model(name).source_run_id
     if "@" in name:
         model, alias = name.split("@", 1)
         return tracking.get_model_version_by_alias(model, alias).run_id

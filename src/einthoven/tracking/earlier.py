@@ -23,7 +23,6 @@ class Earlier:
     ----------
     points : list of Point
         The metrics as the store has them.
-    params : dict of str to str
     dataset : (str, str) or ()
         Name and digest of the last dataset.
     end_time : int or None

@@ -71,10 +71,8 @@ class Recorder(RecordedModels):
     ----------
     uri : str
         Address of the tracking store, such as ``sqlite:///mlflow.db`` or ``http://…``.
-    experiment, run_name : str
     folder : Path
         Folder of the run. Everything is in its ``tracking/`` until the store has it.
-    tags : mapping
     parent : str, optional
         Run id of the parent run.
     run_id : str, optional

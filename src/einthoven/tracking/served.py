@@ -248,7 +248,6 @@ class _Served:
 
     Parameters
     ----------
-    program : torch.nn.Module
     leads, samples : int
         Shape of a record.
     """

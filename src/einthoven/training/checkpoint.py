@@ -44,7 +44,10 @@ _VERSION = 2
 """Format number. Version 2 contains a hash, version 1 did not."""
 
 # Keys of the JSON objects that describe the nodes of a state. A scalar is written as itself.
-_TENSOR, _DICT, _LIST, _TUPLE = "tensor", "dict", "list", "tuple"
+_TENSOR = "tensor"
+_DICT = "dict"
+_LIST = "list"
+_TUPLE = "tuple"
 
 
 def save(
@@ -188,8 +191,7 @@ def load_notes(folder: Path) -> dict[str, Any]:
     """
 
     def read(file: Path) -> dict[str, Any]:
-        notes: dict[str, Any] = _read_header(file, MAX_BYTES, checks_hash=False)["meta"]
-        return notes
+        return _read_header(file, MAX_BYTES, checks_hash=False)["meta"]
 
     return _read_one(folder, read)
 

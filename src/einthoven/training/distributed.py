@@ -108,8 +108,7 @@ class ConnectedProcesses:
         own = torch.tensor(list(numbers), dtype=torch.int64)
         parts = [torch.empty_like(own) for _ in range(self.size)]
         all_gather(parts, own)
-        joined: list[int] = torch.cat(parts).tolist()
-        return joined
+        return torch.cat(parts).tolist()
 
     def any(self, is_true: bool) -> bool:
         """Return whether a condition is true in one or more processes."""

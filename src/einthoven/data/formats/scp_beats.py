@@ -145,8 +145,7 @@ def stored_positions(start: int, count: int, protected: NDArray[np.int64], facto
     is_averaged = ~is_protected & (in_gap < (end - first) // factor * factor)
     is_stored = ~is_averaged | (in_gap % factor == 0)
     positions = np.where(is_averaged, index + (factor - 1) / 2, index)
-    stored: NDArray[np.float64] = positions[is_stored]
-    return stored
+    return positions[is_stored]
 
 
 def restore(values: NDArray[np.int64], positions: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -154,5 +153,4 @@ def restore(values: NDArray[np.int64], positions: NDArray[np.float64], count: in
 
     The mean of some samples lies in the middle of their times.
     """
-    restored: NDArray[np.float64] = np.interp(np.arange(count), positions, values)
-    return restored
+    return np.interp(np.arange(count), positions, values)

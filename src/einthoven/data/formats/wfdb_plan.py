@@ -9,7 +9,8 @@ import numpy as np
 
 from einthoven.data.formats.channels import LeadMap, lead_map, millivolts
 from einthoven.data.formats.file_signals import check_sample_count
-from einthoven.data.formats.wfdb_header import DEFAULT_UNIT, Header, Layout, read_segment_header
+from einthoven.data.formats.wfdb_header import DEFAULT_UNIT, Header, read_segment_header
+from einthoven.data.formats.wfdb_layout import Layout
 from einthoven.data.formats.wfdb_signal import frame_count
 from einthoven.errors import UserError
 from einthoven.functional.leads import canonical_lead

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import lead_map
 from einthoven.data.formats.record import Record
-from einthoven.data.formats.wfdb_header import Header, Layout, read_header
+from einthoven.data.formats.wfdb_header import Header, read_header
+from einthoven.data.formats.wfdb_layout import Layout
 from einthoven.data.formats.wfdb_plan import Plan, make_plan, unit_in_millivolts
 from einthoven.data.formats.wfdb_signal import INVALID, Checksum, Counts, read_counts
 from einthoven.errors import UserError

@@ -150,7 +150,8 @@ class _Download:
 
     def _read_sums(self, expected: str | None) -> list[_Item]:
         """Return the list of the publisher; download it unless the expected one is already here."""
-        file, record = self.root / SUMS, self.root / RECORD
+        file = self.root / SUMS
+        record = self.root / RECORD
         # The list is pinned by the option, or by the checksum that the first download saved.
         digest = expected or _recorded(record)
         if not file.exists() or (digest and file_digest(file) != digest):

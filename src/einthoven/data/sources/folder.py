@@ -339,8 +339,7 @@ class Folder:
                 f"{self._csv.name}: row {_first_row(is_wrong)}: column {self.fold_column!r} has "
                 f"{cells[is_wrong].iloc[0]!r}; expected the number of a fold."
             )
-        folds: NDArray[np.int64] = cells.astype(float).to_numpy().astype(np.int64)
-        return folds
+        return cells.astype(float).to_numpy().astype(np.int64)
 
     def notes(self, table: pd.DataFrame) -> tuple[str, ...]:
         """Return notes for a reader of these labels: record files that are not used, patients that are not named."""

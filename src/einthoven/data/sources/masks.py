@@ -66,5 +66,4 @@ def cut_to_signals(values: NDArray[np.integer[Any]], store: Store) -> NDArray[np
     length = values.shape[2]
     index = np.minimum(columns, length - 1)[:, None, :]
     is_inside = (columns < length)[:, None, :]
-    cut: NDArray[np.integer[Any]] = np.take_along_axis(values, index, axis=2) * is_inside
-    return cut
+    return np.take_along_axis(values, index, axis=2) * is_inside

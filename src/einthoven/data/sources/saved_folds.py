@@ -155,8 +155,7 @@ class SavedFolds:
                 f"{self.column} {name!r} is in fold {first[name]} by {self.file} and in fold {other[name]} by "
                 f"{self.reserve}; delete the one that your runs were not trained with."
             )
-        both: pd.Series[Any] = pd.concat([first, other[~other.index.isin(shared)]])
-        return both
+        return pd.concat([first, other[~other.index.isin(shared)]])
 
     def _read_file(self, file: Path) -> pd.Series[Any]:
         """Return the folds of one file, by name."""

@@ -73,28 +73,23 @@ class StoredCorpus:
     @property
     def label_sets(self) -> tuple[str, ...]:
         """Label sets of the source of the store."""
-        sets: tuple[str, ...] = self._source.label_sets
-        return sets
+        return self._source.label_sets
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
         """Return the labels of the records in the table of a store, as its source does."""
-        labels: Labels = self._source.labels(table, task, **options)
-        return labels
+        return self._source.labels(table, task, **options)
 
     def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
         """Return the positive classes of each record in the table of a store."""
-        positives: list[set[str]] = self._source.positives(table, task, min_likelihood)
-        return positives
+        return self._source.positives(table, task, min_likelihood)
 
     def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
         """Return the classes that each origin of the records annotates."""
-        classes: dict[str, frozenset[str]] = self._source.annotates(table, task)
-        return classes
+        return self._source.annotates(table, task)
 
     def class_of(self, task: str) -> dict[str, str]:
         """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
-        classes: dict[str, str] = self._source.class_of(task)
-        return classes
+        return self._source.class_of(task)
 
     @cached_property
     def _origin(self) -> Origin:

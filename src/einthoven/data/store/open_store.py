@@ -112,8 +112,7 @@ def _rows_now(
     starts_now = dict(zip(sizes, np.cumsum([0, *sizes.values()], dtype=np.int64)[:-1].tolist(), strict=True))
     firsts = np.array([starts_now[place.folder] + place.first_row for place in places], np.int64)
     pack = np.searchsorted(starts, rows, "right") - 1
-    moved: NDArray[np.int64] = firsts[pack] + rows - starts[pack]
-    return moved
+    return firsts[pack] + rows - starts[pack]
 
 
 def _describe_format(path: Path, number: int, fs: float) -> tuple[str, ...]:

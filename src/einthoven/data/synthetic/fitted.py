@@ -75,8 +75,7 @@ class NoiseLevels:
 
 @lru_cache(maxsize=1)
 def _content() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(FILE.read_text())
-    return content
+    return json.loads(FILE.read_text())
 
 
 def fitted_folds() -> list[int]:

@@ -13,7 +13,9 @@ from einthoven.predict.model_folder import SYNTHETIC_BUNDLE, find_model, is_fitt
 from einthoven.runs.base.base_options import OF_BASE, difference_to_base, named_rates, plain_group
 from einthoven.runs.base.tuning_rate import keeps_rate, tuning_rate
 from einthoven.runs.base.usual_start import AUTO, USUAL_BASE, USUAL_RATE, may_have_usual_base, reason_for_fresh_weights
+from einthoven.runs.config.options import editable_copy
 from einthoven.runs.config.run_config import with_current_names
+from einthoven.runs.config.run_name import unresolved_name
 from einthoven.runs.config.settings import build_task
 from einthoven.runs.data.input_checks import refuse_other_input
 from einthoven.runs.folder.base_model import BaseModel, check_state
@@ -48,8 +50,6 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     UserError
         If there is no such base, or the options or the records do not suit it.
     """
-    from omegaconf import OmegaConf
-
     if config.get("init_from") == AUTO:
         config = _with_usual_base(config, overrides)
     if config.get("init_from") is None:
@@ -58,9 +58,7 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     refuse_other_input(base.source, base, config.data.get("leads"), config.data.get("fs"))
     _refuse_other_kind(base, build_task(config))
     rates = named_rates(config, base, overrides)
-    merged = config.copy()
-    OmegaConf.set_readonly(merged, False)
-    OmegaConf.set_struct(merged, False)
+    merged = editable_copy(config)
     for group in OF_BASE:
         merged[group] = dict(base.options[group])
     merged["model"].update(rates)
@@ -72,9 +70,7 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
             f"The learning rate is {rate:g} (optimizer.lr), because the run starts from {base.source}. It would be "
             f"{config.optimizer.lr:g} for fresh weights."
         )
-    tracking = OmegaConf.to_container(config.tracking, resolve=False)
-    assert isinstance(tracking, dict)
-    merged["tracking"]["run_name"] = _run_name(str(tracking["run_name"]), base, str(config.init_from), merged)
+    merged["tracking"]["run_name"] = _run_name(unresolved_name(config), base, str(config.init_from), merged)
     return merged
 
 

@@ -99,5 +99,4 @@ class Interpolation:
             state, _, warning = checkpoint.load_last(self._file.parent)
             if warning:
                 warn(warning)
-        weights: dict[str, Tensor] = state["model"]
-        return weights
+        return state["model"]

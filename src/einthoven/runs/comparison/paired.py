@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-_LABEL, _PROBABILITY = "_label", "_probability"
+_LABEL = "_label"
+_PROBABILITY = "_probability"
 """Ends of the names of columns."""
 
 
@@ -34,7 +35,6 @@ class LoggedPredictions:
         Numbers of the records, ascending.
     patients : ndarray of int, shape (n,), or None
         Patient of each record; None if the run did not log it.
-    classes : tuple of K str
     y, p : ndarray, shape (n, K)
         Labels and probabilities.
     folds : ndarray of int, shape (n,), or None

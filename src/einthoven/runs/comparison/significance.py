@@ -38,12 +38,10 @@ class Training:
 
     Attributes
     ----------
-    name, seed, task : str
     options : mapping of str to str
         Options in which the run differs from the other runs.
     training_records : int
         0 if it is not known. A cross-validation does not need it.
-    predictions : LoggedPredictions
     """
 
     name: str
@@ -62,7 +60,6 @@ class Model:
     ----------
     label : str
         Options in which this model differs from the others.
-    trainings : tuple of Training
     """
 
     label: str

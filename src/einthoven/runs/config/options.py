@@ -35,6 +35,16 @@ def plain_options(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items() if key not in ("hydra", "resume", "again")}
 
 
+def editable_copy(config: DictConfig) -> DictConfig:
+    """Return a copy of a configuration that can be changed, also by new options."""
+    from omegaconf import OmegaConf
+
+    copy = config.copy()
+    OmegaConf.set_readonly(copy, False)
+    OmegaConf.set_struct(copy, False)
+    return copy
+
+
 def write_config(config: DictConfig, folder: Path) -> None:
     """Write the resolved configuration to ``config.yaml`` in the folder of a run.
 

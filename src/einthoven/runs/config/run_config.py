@@ -127,8 +127,7 @@ def with_current_names(options: Mapping[Any, Any]) -> dict[Any, Any]:
         group, dot, rest = str(name).partition(".")
         renamed = RENAMED_GROUPS.get(group)
         current[name if renamed is None else f"{renamed}{dot}{rest}"] = value
-    renamed_targets: dict[Any, Any] = _with_current_targets(current)
-    return renamed_targets
+    return _with_current_targets(current)
 
 
 def _with_current_targets(node: Any) -> Any:

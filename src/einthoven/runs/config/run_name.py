@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,20 +19,37 @@ def with_trainer_name(config: DictConfig) -> DictConfig:
 
     A name that the user has chosen does not change.
     """
-    from omegaconf import DictConfig, OmegaConf
-
     parts = []
     for option in _NAMED:
         value = config.trainer.get(option)
         if value is not None:
             # A dollar sign would begin an interpolation. A value of another kind is refused later.
             parts.append(f"-{option}{value}".replace("$", ""))
-    tracking = OmegaConf.to_container(config.tracking, resolve=False)
-    assert isinstance(tracking, dict)
-    pattern = str(tracking["run_name"])
+    pattern = unresolved_name(config)
     if not parts or not pattern.endswith(_SEED):
         return config
-    name = pattern.removesuffix(_SEED) + "".join(parts) + _SEED
-    renamed = OmegaConf.merge(config, {"tracking": {"run_name": name}})
-    assert isinstance(renamed, DictConfig)
-    return renamed
+    return renamed(config, pattern.removesuffix(_SEED) + "".join(parts) + _SEED)
+
+
+def without_optimizer_name(config: DictConfig) -> DictConfig:
+    """Return the configuration with a name of the run that does not contain an optimizer and a schedule."""
+    name = re.sub(r"-\$\{hydra:runtime\.choices\.(optimizer|schedule)\}", "", unresolved_name(config))
+    return renamed(config, name)
+
+
+def renamed(config: DictConfig, name: str) -> DictConfig:
+    """Return the configuration with another name of the run."""
+    from omegaconf import DictConfig, OmegaConf
+
+    merged = OmegaConf.merge(config, {"tracking": {"run_name": name}})
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def unresolved_name(config: DictConfig) -> str:
+    """Return the name of the run with its references, such as ``${seed}``."""
+    from omegaconf import OmegaConf
+
+    tracking = OmegaConf.to_container(config.tracking, resolve=False)
+    assert isinstance(tracking, dict)
+    return str(tracking["run_name"])

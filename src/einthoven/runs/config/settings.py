@@ -116,8 +116,7 @@ def pads_records(config: DictConfig, stored: bool | None) -> bool:
     """Return whether the source of a run pads short records: as its store says, or else by the option of the source."""
     if stored is not None:
         return stored
-    is_padded: bool = config.data.get("short") == "pad"
-    return is_padded
+    return config.data.get("short") == "pad"
 
 
 def is_feature_model(config: DictConfig) -> bool:

@@ -161,8 +161,7 @@ def _load_splits(
 def _rows_of_ids(stored: NDArray[np.int64], ecg_ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the row of each ecg_id among those of a store, which are unique and contain all of them."""
     order = np.argsort(stored, kind="stable")
-    rows: NDArray[np.int64] = order[np.searchsorted(stored, ecg_ids, sorter=order)]
-    return rows
+    return order[np.searchsorted(stored, ecg_ids, sorter=order)]
 
 
 def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[Any]) -> str:

@@ -55,5 +55,4 @@ def build_feature_model(options: Mapping[str, Any], source: str) -> FeatureModel
         raise UserError(f"{source}: model._target_={of_model.get('_target_')}: expected a model of ECG features.")
     config = OmegaConf.create(of_model)
     check(config, "model")
-    model: FeatureModel = build(config, "model")
-    return model
+    return build(config, "model")

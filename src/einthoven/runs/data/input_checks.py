@@ -13,7 +13,6 @@ class Input(Protocol):
 
     Attributes
     ----------
-    leads : tuple of str
     fs : float
         Sampling frequency in Hz.
     """

@@ -49,7 +49,6 @@ class Records:
 
     Parameters
     ----------
-    store : Store
     labels : Labels
         Its arrays become read-only.
     key : hashable or None
@@ -180,14 +179,13 @@ def _label(source: Any, store: Store, task: Any) -> Labels:
             return targets(store, task.target, progress)
     if task.kind is TaskKind.MASKS:
         return mask_labels(source, store)
-    labels: Labels = source.labels(
+    return source.labels(
         store.table,
         task.labels,
         single_label=task.single_label,
         keep_unlabelled=task.keep_unlabelled,
         min_likelihood=task.min_likelihood,
     )
-    return labels
 
 
 def _read_targets(source: Any, store: Store, labels: Labels, task: Any) -> StatementTargets | None:

@@ -39,8 +39,6 @@ class Data:
 
     Attributes
     ----------
-    store : Store
-    labels : Labels
     rows : mapping of str to ndarray
         Rows of `labels` that belong to each split.
     store_rows : ndarray of int

@@ -41,7 +41,6 @@ class TrainedEncoder:
 
     Attributes
     ----------
-    encoder : Encoder
     config : DictConfig
         Configuration of the run.
     ancestry : Ancestry or None

@@ -76,8 +76,7 @@ def _read_options(config: DictConfig) -> EvaluationOptions:
     from omegaconf import OmegaConf
 
     fixed = [str(name) for name in config if name not in ("calibration", "data")]
-    options: EvaluationOptions = schema.read_group(OmegaConf.masked_copy(config, fixed), EvaluationOptions, "")
-    return options
+    return schema.read_group(OmegaConf.masked_copy(config, fixed), EvaluationOptions, "")
 
 
 def evaluate_mean(run: NetworkParts, config: DictConfig, recorder: Recorder) -> MeanOfModels:
@@ -105,8 +104,6 @@ class _Judged:
         Of the reported split, before the calibration.
     fit, report : Predictions
         Of both splits, calibrated.
-    calibration : Calibration
-    results : EvaluationResults
     """
 
     raw_report: Predictions
@@ -287,7 +284,8 @@ def _warnings(run: NetworkParts, results: EvaluationResults, code_hashes: dict[s
     if not_used is not None:
         warn(f"{not_used}.")
         warnings.append(not_used)
-    trained, evaluated = code_hashes["trained"], code_hashes["evaluated"]
+    trained = code_hashes["trained"]
+    evaluated = code_hashes["evaluated"]
     if trained not in (None, evaluated):
         changed = (
             f"the code has changed since this run was trained (code.hash was {trained} and is {evaluated}): the "

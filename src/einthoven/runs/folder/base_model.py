@@ -45,7 +45,6 @@ class BaseModel:
         The `output` of its task: ``sigmoid``, ``softmax``, ``identity``, ``masks``, or that of a pretext task.
     temperature : float
         Divisor of its logits.
-    leads : tuple of str
     fs : float
         Sampling frequency in Hz.
     ancestry : Ancestry or None

@@ -39,10 +39,8 @@ class TrainedRun:
 
     Attributes
     ----------
-    folder : Path
     source : str
         The option that named the folder, for messages: ``run=outputs/…``.
-    config : DictConfig
     trained : TrainedData
         The data that it was trained on.
     """

@@ -39,7 +39,6 @@ class OutOfFold:
 
     Attributes
     ----------
-    predictions : LoggedPredictions
     folds : ndarray of int, shape (n,)
         The fold in which each record was held out.
     training_odds : ndarray, shape (n, K), or None

@@ -30,9 +30,6 @@ class HeldOut:
 
     Attributes
     ----------
-    fold : int
-    ecg_ids, record_ids, patients : ndarray of int, shape (n,)
-    predictions : Predictions
     metrics : dict of str to float
         Metrics of this fold alone.
     """
@@ -51,7 +48,6 @@ class Pooled:
 
     Attributes
     ----------
-    fold, ecg_ids, record_ids, patients : ndarray of int, shape (n,)
     y, p : ndarray, shape (n, ...)
         Expected values and predictions.
     """

@@ -27,7 +27,6 @@ class TrainingLogOdds:
 
     Attributes
     ----------
-    record_ids : ndarray of int, shape (n,)
     values : ndarray, shape (n, K)
         NaN for a record whose labels were mixed in each step.
     """

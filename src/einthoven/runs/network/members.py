@@ -53,7 +53,6 @@ class NetworkMember:
     ----------
     source : str
         The option that named it, for messages: ``task.teacher=outputs/…``.
-    bundle : Bundle
     """
 
     source: str
@@ -141,9 +140,6 @@ class FeatureMember:
         The option that named it, for messages.
     model : FeatureModel
         Fitted.
-    classes : tuple of str
-    single_label : bool
-    leads : tuple of str
     fs : float
         Sampling frequency of its records in Hz.
     ancestry : Ancestry

@@ -49,7 +49,8 @@ from einthoven.training.precision import choose_autocast, choose_device
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-MIN_EVALUATION_BATCH, MAX_EVALUATION_BATCH = 32, 256
+MIN_EVALUATION_BATCH = 32
+MAX_EVALUATION_BATCH = 256
 """Full-batch training does not ask for full-batch evaluation."""
 
 

@@ -20,7 +20,6 @@ from einthoven.optim.plateau import Plateau
 from einthoven.runs.base.finetuning import start_of
 from einthoven.runs.config.options import logged_options, plain_options
 from einthoven.runs.config.settings import Settings
-from einthoven.runs.config.shared_checks import refuse_unshared
 from einthoven.runs.folder.base_model import BaseModel
 from einthoven.runs.folder.checkpoint_checks import checkpoint_errors
 from einthoven.runs.folder.trained_data import TrainedData
@@ -57,10 +56,8 @@ class NetworkState(NetworkParts):
         The models that the network learns from.
     total_steps : int
         Optimizer steps of the whole training.
-    diagnose : StepDiagnostics
     average : WeightAverage or None
         The average of the weights, if the run reports one.
-    validation : Validation
     """
 
     def __init__(
@@ -229,3 +226,26 @@ class NetworkState(NetworkParts):
         if self.settings.trainer.select == "best" and self.position.best_epoch:
             checkpoint.check(self.checkpoints / "best.safetensors")
         return notes
+
+
+def refuse_unshared(task: Any, records: int, noise_records: int | None, processes: int) -> None:
+    """Refuse a task or a size of batches that several processes cannot share.
+
+    `records` are those of the smallest forward pass of the training, of all processes together, and `noise_records`
+    those of a forward pass of the gradient noise scale, if it is measured.
+    """
+    if isinstance(task, Pretext) and not task.calls_whole_model:
+        raise UserError(
+            f"task={task.name}: its loss calls parts of the model, and {processes} processes share only calls of the "
+            "whole model; expected another task, or one process."
+        )
+    if records < processes:
+        raise UserError(
+            f"trainer.batch_size, trainer.micro_batch: a forward pass has {records} record{'s' * (records > 1)} for "
+            f"{processes} processes together; expected {processes} or more."
+        )
+    if noise_records is not None and noise_records < processes:
+        raise UserError(
+            f"diagnostics.noise_scale: compares parts of a batch with {noise_records} records for {processes} "
+            f"processes together; expected {processes} or more, or diagnostics.noise_scale=null."
+        )

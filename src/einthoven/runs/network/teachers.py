@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven.build import check
 from einthoven.errors import UserError
+from einthoven.runs.config.options import editable_copy
 from einthoven.runs.config.settings import is_feature_model
 from einthoven.runs.data.input_checks import refuse_other_input
 from einthoven.runs.network.members import Member, NetworkMember, read_member, refuse_other_outputs
@@ -51,8 +52,6 @@ def with_teachers(config: DictConfig) -> DictConfig:
     UserError
         If a teacher cannot be read, has changed, or does not suit the options.
     """
-    from omegaconf import OmegaConf
-
     check(config.task, "task")
     if not is_distillation(config) or not config.task.teacher:
         # The task itself refuses an empty list of teachers.
@@ -68,9 +67,7 @@ def with_teachers(config: DictConfig) -> DictConfig:
     for teacher in teachers:
         refuse_other_input(teacher.source, teacher, leads, config.data.get("fs"))
 
-    filled = config.copy()
-    OmegaConf.set_readonly(filled, False)
-    OmegaConf.set_struct(filled, False)
+    filled = editable_copy(config)
     filled.task.teacher_sha256 = [teacher.sha256 for teacher in teachers]
     if config.task.labels == AS_TEACHER:
         for name, value in _label_options(teachers[0], config).items():

@@ -45,7 +45,6 @@ class Teaching:
 
     Attributes
     ----------
-    teachers : list of Member
     networks, feature_models : list of NetworkMember and of FeatureMember
         The same, by their kind.
     weights : ndarray, shape (M,)

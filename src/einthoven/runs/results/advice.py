@@ -59,8 +59,7 @@ def _has_classes(run: Run) -> bool:
 
 def _class_labels(run: Run, split: str) -> NDArray[np.float64]:
     """Return the labels of the classes of each row of a split, (n, K)."""
-    labels: NDArray[np.float64] = run.task.class_labels(run.data.splits[split].labels).cpu().double().numpy()
-    return labels
+    return run.task.class_labels(run.data.splits[split].labels).cpu().double().numpy()
 
 
 def _chance_losses(run: Run) -> dict[str, float]:

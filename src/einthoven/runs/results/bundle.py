@@ -58,13 +58,10 @@ class Fitted:
 
     Attributes
     ----------
-    calibration : Calibration
-    split : str
     y, p : ndarray (n, K)
         Labels and calibrated probabilities of the split.
     points : dict
         Class -> rule -> threshold and rates.
-    metrics : dict of str to float
     mean : MeanOfModels or None
         The mean that was evaluated, if it is not the run alone.
     """
@@ -303,5 +300,4 @@ def _some_signals(run: NetworkParts, split: str) -> NDArray[np.int16]:
     count = min(len(rows), FAMILIARITY_RECORDS)
     selected = np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))
     # The store is read fastest in ascending order.
-    signals: NDArray[np.int16] = run.data.store.signals[np.sort(rows[selected])]
-    return signals
+    return run.data.store.signals[np.sort(rows[selected])]

@@ -20,8 +20,14 @@ from einthoven.runs.network.network_parts import NetworkParts
 from einthoven.runs.results.evaluation_results import RULES, EvaluationResults
 from einthoven.schema import EvaluationOptions
 from einthoven.terminal.display import console, say
-from einthoven.terminal.evaluation_tables import differences_table, metrics_table, points_table, subgroups_table
-from einthoven.terminal.unsure_tables import coverage_table, unsure_table
+from einthoven.terminal.evaluation_tables import (
+    coverage_table,
+    differences_table,
+    metrics_table,
+    points_table,
+    subgroups_table,
+    unsure_table,
+)
 from einthoven.tracking.recorder import Recorder
 
 OF_CLASSES = ("auroc/", "conformal/coverage/", "conformal/coverage_own/")
@@ -85,7 +91,7 @@ def results_as_json(run: NetworkParts, options: EvaluationOptions, results: Eval
     operating_points = {}
     for name, points in results.points.items():
         operating_points[name] = {str(rule): asdict(point) for rule, point in points.items()}
-    content: dict[str, Any] = as_json(
+    return as_json(
         {
             "folds": {"train": folds["train"], "fit": folds[options.fit], "report": folds[options.report]},
             "records": len(run.data.patients(options.report)),
@@ -100,7 +106,6 @@ def results_as_json(run: NetworkParts, options: EvaluationOptions, results: Eval
             "differences": {name: asdict(difference) for name, difference in results.differences.items()},
         }
     )
-    return content
 
 
 def as_json(value: Any) -> Any:

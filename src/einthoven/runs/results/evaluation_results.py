@@ -44,15 +44,12 @@ class EvaluationResults:
 
     Attributes
     ----------
-    metrics : dict of str to float
     interval : Interval
         Of the macro AUROC.
     per_class : list of Interval or None
         Of the AUROC of each class; None for a class without both labels.
     points : dict
         Class -> rule -> operating point, for each class that has both labels in the fitting folds.
-    groups : list of Subgroup
-    differences : dict of str to Difference
     calibration : dict
         The calibration that is used, its fitted state, and its check.
     prior_precision : float or None

@@ -20,8 +20,11 @@ from einthoven.diagnostics.landscape import (
 from einthoven.runs.network.network_parts import NetworkParts
 from einthoven.runs.network.probing import probe_batch, probe_loss
 
-LINE_POINTS, GRID_POINTS = 41, 21
-"""Losses along one direction, and along each of two directions."""
+LINE_POINTS = 41
+"""Losses along one direction."""
+
+GRID_POINTS = 21
+"""Losses along each of two directions."""
 
 
 def loss_landscape(run: NetworkParts, snapshots: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:

@@ -86,7 +86,8 @@ def _share(run: NetworkParts, name: str, split: str, table: DataFrame) -> Share:
 
 
 def _describe_code(hashes: Mapping[str, str | None]) -> str:
-    trained, evaluated = hashes["trained"], hashes["evaluated"]
+    trained = hashes["trained"]
+    evaluated = hashes["evaluated"]
     if trained == evaluated:
         return str(evaluated)
     return f"{trained or 'not known'} (trained), {evaluated} (evaluated)"
