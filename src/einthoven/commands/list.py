@@ -22,21 +22,14 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class Option:
-    """What a yaml states about its option: the leading comments, and the lines below them.
-
-    Attributes
-    ----------
-    description : str
-        The first comment.
-    source : str
-        What follows ``Source:``; empty without such a comment.
-    values : tuple of str
-        The lines of the yaml below the comments.
-    """
+    """What a yaml states about its option: the leading comments, and the lines below them."""
 
     description: str
+    """The first comment."""
     source: str
+    """What follows ``Source:``; empty without such a comment."""
     values: tuple[str, ...]
+    """The lines of the yaml below the comments."""
 
 
 def main(arguments: list[str]) -> None:

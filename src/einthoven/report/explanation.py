@@ -233,21 +233,14 @@ def _draw_band(axes: Axes, values: FloatArray, extent: tuple[float, float, float
 
 @dataclass(frozen=True)
 class _Key:
-    """The scale of the colours: against the class, neutral, for the class.
-
-    Attributes
-    ----------
-    label : str
-        The class.
-    signed : bool
-        Whether a sample can be against the class.
-    scale : float
-        Larger than 1 on a page that is larger than A4.
-    """
+    """The scale of the colours: against the class, neutral, for the class."""
 
     label: str
+    """The class."""
     signed: bool
+    """Whether a sample can be against the class."""
     scale: float = 1.0
+    """Larger than 1 on a page that is larger than A4."""
 
     @property
     def width(self) -> float:

@@ -48,12 +48,8 @@ def with_members(config: DictConfig) -> DictConfig:
     """Return the configuration of a run with the options of the models that ``mean_with`` names.
 
     The list of names becomes a mapping of names to options. So a run that is resumed does not read ``conf/`` again, and
-    the hash of its configuration covers the options of these models.
-
-    Raises
-    ------
-    UserError
-        If there is no such model of ECG features, or the run cannot have a mean.
+    the hash of its configuration covers the options of these models. Raises a `UserError` if there is no such model of
+    ECG features, or the run cannot have a mean.
     """
     from omegaconf import DictConfig, ListConfig
 

@@ -21,18 +21,12 @@ from einthoven.training.collectives import LostProcessError
 
 @dataclass
 class _Session:
-    """The training of one run.
-
-    Attributes
-    ----------
-    fit : callable
-        Trains the model.
-    metrics : dict of str to float
-        The final metrics, after the session has ended.
-    """
+    """The training of one run."""
 
     fit: Callable[[], object]
+    """Trains the model."""
     metrics: dict[str, float] = field(default_factory=dict)
+    """The final metrics, after the session has ended."""
 
 
 @contextmanager

@@ -51,12 +51,8 @@ def claim_folder(folder: Path) -> Iterator[tuple[Path, FileLock]]:
     """Hold a folder for a new run, and yield it with its lock.
 
     If the user has not named the folder, another run may have it already, such as one that began in the same second.
-    Then this run takes the next free name.
-
-    Raises
-    ------
-    UserError
-        If the user has named a folder that another process writes to, or whose run would be lost.
+    Then this run takes the next free name. Raises a `UserError` if the user has named a folder that another process
+    writes to, or whose run would be lost.
     """
     for number in count(1):
         candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")

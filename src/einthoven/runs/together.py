@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 def joined(launch: Launch, *, uses_gpus: bool) -> Iterator[ConnectedProcesses]:
     """Connect this process with the others until the block ends. `uses_gpus` is as in `connected`.
 
-    Raises
-    ------
-    UserError
-        If another process has ended, or does not answer. The sentence says how the run is continued.
+    Raises a `UserError` if another process has ended, or does not answer. The sentence says how the run is continued.
     """
     name = f"process {launch.rank} of {launch.size}"
     processes: ConnectedProcesses | None = None

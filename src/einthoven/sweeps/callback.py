@@ -35,10 +35,7 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open a parent run, or continue that of an earlier command for the same sweep.
 
-        Raises
-        ------
-        CallbackError
-            If the sweep cannot run.
+        Raises a `CallbackError` if the sweep cannot run.
         """
         from hydra.core.global_hydra import GlobalHydra
         from hydra.core.hydra_config import HydraConfig
@@ -80,10 +77,8 @@ class SweepCallback(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the comparison of the runs, and close the parent run.
 
-        Raises
-        ------
-        CallbackError
-            If a run failed, the figure of ``figure=…`` cannot be drawn, or the store does not answer.
+        Raises a `CallbackError` if a run failed, the figure of ``figure=…`` cannot be drawn, or the store does not
+        answer.
         """
         from einthoven.sweeps.parent import conclude_sweep
 

@@ -38,11 +38,7 @@ class Grid(LaunchingSweeper):
         """Run all combinations. An argument replaces the option of the same name in `params`.
 
         The configuration of the sweep is written to ``multirun.yaml`` in its folder first, as Hydra's sweeper does.
-
-        Raises
-        ------
-        UserError
-            If the values of an option cannot be counted, or the size of a batch is not positive.
+        Raises a `UserError` if the values of an option cannot be counted, or the size of a batch is not positive.
         """
         size = self._max_batch_size
         if size is not None and size < 1:

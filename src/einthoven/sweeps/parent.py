@@ -64,10 +64,7 @@ _NOT_IN_KEY = ("again", "tracking")
 def open_sweep(config: DictConfig, loader: ConfigLoader) -> str:
     """Open the parent run of a sweep, or continue that of an earlier command, and return its id.
 
-    Raises
-    ------
-    UserError
-        If the sweep cannot run.
+    Raises a `UserError` if the sweep cannot run.
     """
     if config.tracking.offline:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")

@@ -119,10 +119,7 @@ class Search(LaunchingSweeper):
 def _distribution(override: Override) -> BaseDistribution:
     """Return what Optuna draws the values of an option from.
 
-    Raises
-    ------
-    UserError
-        If the numbers cannot be searched.
+    Raises a `UserError` if the numbers cannot be searched.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

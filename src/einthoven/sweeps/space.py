@@ -90,10 +90,7 @@ def read(params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoad
 def choices(override: Override) -> list[str]:
     """Return the values of an option as they are typed; one value if the option is not varied.
 
-    Raises
-    ------
-    UserError
-        If the values cannot be counted, or there are none.
+    Raises a `UserError` if the values cannot be counted, or there are none.
     """
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]

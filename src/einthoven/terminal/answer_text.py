@@ -30,19 +30,13 @@ Groups = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of an answer.
-
-    Attributes
-    ----------
-    texts : sequence of str
-        One below the other.
-    side_by_side : bool
-        Whether the texts are short, and stand side by side as far as there is room.
-    """
+    """A row of an answer."""
 
     name: str
     texts: Sequence[str]
+    """One below the other."""
     side_by_side: bool = False
+    """Whether the texts are short, and stand side by side as far as there is room."""
 
 
 def answer_rows(

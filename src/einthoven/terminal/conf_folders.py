@@ -79,10 +79,7 @@ def option_files(folders: Sequence[Path], group: str) -> dict[str, Path]:
 def load_option(path: Path) -> DictConfig:
     """Read the yaml of an option, without its defaults list.
 
-    Raises
-    ------
-    UserError
-        If the file cannot be read, or is no mapping with a ``_target_``.
+    Raises a `UserError` if the file cannot be read, or is no mapping with a ``_target_``.
     """
     from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError  # type: ignore[import-untyped]

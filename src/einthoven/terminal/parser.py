@@ -29,10 +29,7 @@ class Parser(argparse.ArgumentParser):
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Return the options and files of a command line, which may stand in any order.
 
-        Raises
-        ------
-        UserError
-            If an option is unknown or has a wrong value, or a file is missing.
+        Raises a `UserError` if an option is unknown or has a wrong value, or a file is missing.
         """
         check_words(self._verb, arguments)
         # argparse drops the first `--` in some versions of Python only. `./` keeps a file such as -x.csv a file.
@@ -89,11 +86,8 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
 def bundles_and_files(paths: Sequence[str], verb: str) -> tuple[list[str], list[str]]:
     """Split paths into bundles and files, each in the order of the command line.
 
-    Raises
-    ------
-    UserError
-        If there are no files. If there is no bundle, but a path that does not exist: it may be a bundle that is
-        misspelled, and another model would answer.
+    Raises a `UserError` if there are no files, or if there is no bundle, but a path that does not exist: it may be a
+    bundle that is misspelled, and another model would answer.
     """
     bundles: list[str] = []
     files: list[str] = []

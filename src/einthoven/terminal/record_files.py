@@ -16,12 +16,8 @@ def expand(names: Sequence[str]) -> list[Path]:
     """Return the record files of names, folders and patterns, in order and without duplicates.
 
     HDF5 files of a folder are left out, because each can contain many records. So are its tables, because a table can
-    be something else than a record. A warning says so.
-
-    Raises
-    ------
-    UserError
-        If a folder or a pattern contains no record.
+    be something else than a record. A warning says so. Raises a `UserError` if a folder or a pattern contains no
+    record.
     """
     files: list[Path] = []
     for name in names:

@@ -53,12 +53,8 @@ def write_ids(tracking: Path, uri: str, run_id: str, experiment_id: str) -> None
 def read_ids(folder: Path) -> dict[str, str]:
     """Read ``uri``, ``run_id`` and ``experiment_id`` of the run of a folder. The ids are empty if it was not sent.
 
-    The address is that of the store as it is now, seen from the working folder. The store may be missing.
-
-    Raises
-    ------
-    UserError
-        If the folder is not that of a run.
+    The address is that of the store as it is now, seen from the working folder. The store may be missing. Raises a
+    `UserError` if the folder is not that of a run.
     """
     file = ids_file(folder)
     if not file.exists():
@@ -138,10 +134,7 @@ def require_run(folder: Path, uri: str = "", run_id: str = "") -> None:
 def has_run(uri: str, run_id: str) -> bool:
     """Return whether a SQLite store has a run. Other stores are not asked: they may be down for a while.
 
-    Raises
-    ------
-    UserError
-        If the store cannot be read, or the folder of the files of the run does not exist any more.
+    Raises a `UserError` if the store cannot be read, or the folder of the files of the run does not exist any more.
     """
     if sqlite_file(uri) is None:
         return True

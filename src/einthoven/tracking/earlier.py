@@ -17,31 +17,21 @@ FINISHED = "FINISHED"
 
 @dataclass
 class Earlier:
-    """What a run has logged.
-
-    Attributes
-    ----------
-    points : list of Point
-        The metrics as the store has them.
-    dataset : (str, str) or ()
-        Name and digest of the last dataset.
-    end_time : int or None
-        When the run ended, in milliseconds since 1970; None if it has not ended as FINISHED.
-    """
+    """What a run has logged."""
 
     points: list[Point] = field(default_factory=list)
+    """The metrics as the store has them."""
     params: dict[str, str] = field(default_factory=dict)
     dataset: tuple[str, str] | tuple[()] = ()
+    """Name and digest of the last dataset."""
     end_time: int | None = None
+    """When the run ended, in milliseconds since 1970; None if it has not ended as FINISHED."""
 
 
 def read_spool(entries: Spool, folder: Path) -> Earlier:
     """Read the metrics, parameters, dataset and end of the spool of a run.
 
-    Raises
-    ------
-    UserError
-        If the spool is damaged. The message names `folder`, that of the run.
+    Raises a `UserError` if the spool is damaged. The message names `folder`, that of the run.
     """
     earlier = Earlier()
     try:
@@ -63,10 +53,7 @@ def read_spool(entries: Spool, folder: Path) -> Earlier:
 def read_store(delivery: Delivery, run_id: str, folder: Path) -> Earlier:
     """Read the metrics, parameters and end of a run from its store, and write the ids of the run into its folder.
 
-    Raises
-    ------
-    UserError
-        If the store does not have the run. The message names `folder`, that of the run.
+    Raises a `UserError` if the store does not have the run. The message names `folder`, that of the run.
     """
     from mlflow.exceptions import MlflowException
 
@@ -91,10 +78,7 @@ def read_store(delivery: Delivery, run_id: str, folder: Path) -> Earlier:
 def create_again(delivery: Delivery, entries: Spool) -> None:
     """Create a run in the store whose creation was interrupted, or that was offline before.
 
-    Raises
-    ------
-    UserError
-        If the store does not answer or refuses the run.
+    Raises a `UserError` if the store does not answer or refuses the run.
     """
     from mlflow.exceptions import MlflowException
 

@@ -74,10 +74,7 @@ def say_waiting(uri: str, patience: float, error: Exception) -> None:
 def lock(folder: Path) -> FileLock:
     """Lock the tracking/ of a run for this process. Delete what killed processes have left in the folder of the run.
 
-    Raises
-    ------
-    UserError
-        If another process has locked it.
+    Raises a `UserError` if another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file_lock = FileLock(folder / "lock")
@@ -94,12 +91,8 @@ def lock(folder: Path) -> FileLock:
 def writing(folder: Path) -> Iterator[FileLock]:
     """Lock the folder of a run while something is written there. Give the lock to the `Recorder` of the run.
 
-    If nothing was written, the folder is left as it was before.
-
-    Raises
-    ------
-    UserError
-        If another process has locked it. Nothing is changed in that case.
+    If nothing was written, the folder is left as it was before. Raises a `UserError` if another process has locked it.
+    Nothing is changed in that case.
     """
     tracking = folder / "tracking"
     new_folders = [path for path in (tracking, folder) if not path.exists()]

@@ -65,10 +65,7 @@ _VALUE = re.compile(r"[A-Za-z0-9_.+-]*")
 def load(path: Path) -> torch.nn.Module:
     """Load an exported program, mV ``(n, leads, samples)`` to probabilities or quantities ``(n, K)``.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or has a part that a program of this package does not have.
+    Raises a `ValueError` if the file is damaged, or has a part that a program of this package does not have.
     """
     try:
         records = _records(path)

@@ -47,12 +47,8 @@ def client(uri: str) -> MlflowClient:
 def connect(uri: str) -> MlflowClient:
     """Return a client of a tracking store. A SQLite file that does not exist yet is made.
 
-    MLflow's own log lines are switched off, because they would interrupt the progress display.
-
-    Raises
-    ------
-    UserError
-        If the SQLite file is that of another program, or MLflow cannot open it.
+    MLflow's own log lines are switched off, because they would interrupt the progress display. Raises a `UserError` if
+    the SQLite file is that of another program, or MLflow cannot open it.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -103,10 +103,7 @@ class Spool:
     def put(self, entry: Entry) -> None:
         """Append an entry.
 
-        Raises
-        ------
-        OSError
-            If the disk is full. The file does not change in that case.
+        Raises a `OSError` if the disk is full. The file does not change in that case.
         """
         line = json.dumps(entry).encode() + b"\n"
         try:

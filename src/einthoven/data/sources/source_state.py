@@ -105,24 +105,16 @@ class SourceState:
 
 @dataclass(frozen=True)
 class _SavedCheck:
-    """The last check of a source, as the cache saves it.
-
-    Attributes
-    ----------
-    content : str
-        As in `SourceState`.
-    store : Path
-        The store that was made.
-    fingerprint : str
-        Fingerprint of that store.
-    time : float
-        Unix time of the check.
-    """
+    """The last check of a source, as the cache saves it."""
 
     content: str
+    """As in `SourceState`."""
     store: Path
+    """The store that was made."""
     fingerprint: str
+    """Fingerprint of that store."""
     time: float
+    """Unix time of the check."""
 
 
 def open_source(

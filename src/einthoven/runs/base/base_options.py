@@ -25,10 +25,7 @@ DROPOUT_RATES = ("dropout", "dropouts", "head_dropout", "drop_path")
 def named_rates(config: DictConfig, base: BaseModel, overrides: list[str]) -> dict[str, Any]:
     """Return the dropout rates that the command line, or a recipe, names. A named network names all its options.
 
-    Raises
-    ------
-    UserError
-        If another option asks for another architecture than the base has.
+    Raises a `UserError` if another option asks for another architecture than the base has.
     """
     rates: dict[str, Any] = {}
     chosen = chosen_options()

@@ -24,24 +24,16 @@ _ROWS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a model has got from its base.
-
-    Attributes
-    ----------
-    whole : tuple of str
-        Parameters and buffers that were loaded as a whole.
-    rows : mapping of str to tuple of Tensor
-        Parameter of the last layer -> its rows that were loaded, and where they are in the base.
-    columns : tuple of Tensor, int64 (S,)
-        The shared classes among the outputs of the model, and among those of the base.
-    sentence : str
-        All of that in words.
-    """
+    """What a model has got from its base."""
 
     whole: tuple[str, ...]
+    """Parameters and buffers that were loaded as a whole."""
     rows: Mapping[str, tuple[Tensor, Tensor]]
+    """Parameter of the last layer -> its rows that were loaded, and where they are in the base."""
     columns: tuple[Tensor, Tensor]
+    """The shared classes among the outputs of the model, and among those of the base, (S,)."""
     sentence: str
+    """All of that in words."""
 
 
 def load_base(model: Classifier, base: BaseModel, classes: Sequence[str]) -> Loaded:
@@ -190,22 +182,16 @@ class FineTuning:
 
     Stages are trained from the head downwards. A frozen stage is in evaluation mode: its batch norms use and keep their
     running statistics, and its dropout is off.
-
-    Parameters
-    ----------
-    model : Classifier
-        All its weights that are to be trained require a gradient.
-    mode : str
-        ``full`` trains all stages. ``probe`` trains the head only. ``gradual`` trains the head in the first epoch, and
-        one more stage in each further epoch (Howard & Ruder, "Universal language model fine-tuning for text
-        classification", 2018, section 3.3).
-    freeze_norms : bool
-        Keep the running statistics of all batch norms.
     """
 
     model: Classifier
+    """All its weights that are to be trained require a gradient."""
     mode: str
+    """``full`` trains all stages. ``probe`` trains the head only. ``gradual`` trains the head in the first epoch, and
+    one more stage in each further epoch (Howard & Ruder, "Universal language model fine-tuning for text
+    classification", 2018, section 3.3)."""
     freeze_norms: bool
+    """Keep the running statistics of all batch norms."""
     _parameters: dict[str, list[nn.Parameter]] = field(init=False)
     _norms: tuple[str, ...] = field(init=False, default=())
 

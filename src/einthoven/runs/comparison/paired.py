@@ -27,26 +27,18 @@ _PROBABILITY = "_probability"
 
 @dataclass(frozen=True)
 class LoggedPredictions:
-    """The predictions of a run for the records of a split.
-
-    Attributes
-    ----------
-    records : ndarray of int, shape (n,)
-        Numbers of the records, ascending.
-    patients : ndarray of int, shape (n,), or None
-        Patient of each record; None if the run did not log it.
-    y, p : ndarray, shape (n, K)
-        Labels and probabilities.
-    folds : ndarray of int, shape (n,), or None
-        The fold that each record was held out in, if the run is a cross-validation.
-    """
+    """The predictions of a run for the records of a split."""
 
     records: NDArray[np.int64]
+    """Numbers of the records, ascending, (n,)."""
     patients: NDArray[np.int64] | None
+    """Patient of each record; None if the run did not log it, (n,)."""
     classes: tuple[str, ...]
     y: NDArray[np.float64]
     p: NDArray[np.float64]
+    """Labels and probabilities, (n, K)."""
     folds: NDArray[np.int64] | None = None
+    """The fold that each record was held out in, if the run is a cross-validation, (n,)."""
 
 
 def logged_predictions(tracking: MlflowClient, run: MlflowRun, split: str) -> LoggedPredictions | str:

@@ -34,35 +34,24 @@ _NO_MODEL_GROUPS = ("tracking.", "hydra.")
 
 @dataclass(frozen=True)
 class Training:
-    """One run: a training, or a cross-validation with one training for each fold.
-
-    Attributes
-    ----------
-    options : mapping of str to str
-        Options in which the run differs from the other runs.
-    training_records : int
-        0 if it is not known. A cross-validation does not need it.
-    """
+    """One run: a training, or a cross-validation with one training for each fold."""
 
     name: str
     seed: str
     task: str
     options: Mapping[str, str]
+    """Options in which the run differs from the other runs."""
     training_records: int
+    """0 if it is not known. A cross-validation does not need it."""
     predictions: LoggedPredictions
 
 
 @dataclass(frozen=True)
 class Model:
-    """The trainings that differ only in their seed.
-
-    Attributes
-    ----------
-    label : str
-        Options in which this model differs from the others.
-    """
+    """The trainings that differ only in their seed."""
 
     label: str
+    """Options in which this model differs from the others."""
     trainings: tuple[Training, ...]
 
     @property

@@ -21,21 +21,14 @@ _OF_ONE_RUN = {"hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.su
 
 @dataclass(frozen=True)
 class ExampleRecord:
-    """A record of a run.
-
-    Attributes
-    ----------
-    file : Path
-        Relative to the working folder if it is below it.
-    split : str
-        ``test`` or ``validation``.
-    labels : tuple of str or None
-        The classes that hold for it; None if the task has no classes.
-    """
+    """A record of a run."""
 
     file: Path
+    """Relative to the working folder if it is below it."""
     split: str
+    """``test`` or ``validation``."""
     labels: tuple[str, ...] | None
+    """The classes that hold for it; None if the task has no classes."""
 
     @property
     def in_words(self) -> str:

@@ -162,10 +162,7 @@ def _read_text(path: Path) -> str:
 def parse_yaml(text: str) -> DictConfig:
     """Parse YAML with a mapping of plain values.
 
-    Raises
-    ------
-    UserError
-        If the text is anything else.
+    Raises a `UserError` if the text is anything else.
     """
     import yaml  # type: ignore[import-untyped]
     from omegaconf import DictConfig, OmegaConf

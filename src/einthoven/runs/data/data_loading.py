@@ -91,12 +91,8 @@ def _without_used_records(
 ) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
     """Leave out records that an earlier split or the run before has used. Return the other rows, and notes about both.
 
-    `added` and `ancestry` are of the run before: which rows it did not have, and which records it has used.
-
-    Raises
-    ------
-    UserError
-        If the base has seen a record of validation or test.
+    `added` and `ancestry` are of the run before: which rows it did not have, and which records it has used. Raises a
+    `UserError` if the base has seen a record of validation or test.
     """
     record_ids = identity.record_ids[store_rows]
     digests = identity.digests[store_rows]

@@ -30,18 +30,12 @@ FOLDER = "measured"
 
 @dataclass(frozen=True)
 class MeasuredSignals:
-    """Results of one pass over the signals of all splits.
-
-    Attributes
-    ----------
-    moments : LeadMoments
-        Of the training signals, in mV.
-    counts : dict
-        Constant and equal signals, as `einthoven.diagnostics.data.compare_signals` returns them.
-    """
+    """Results of one pass over the signals of all splits."""
 
     moments: LeadMoments
+    """Of the training signals, in mV."""
     counts: data.SignalCounts
+    """Constant and equal signals, as `einthoven.diagnostics.data.compare_signals` returns them."""
 
 
 def measure_signals(splits: Mapping[str, Split], digests: Mapping[str, Digests], cache: Path) -> MeasuredSignals:

@@ -36,32 +36,23 @@ class Data:
 
     A source may cut a long record into parts. Each part is a row of the store, of the labels and of a split. Methods
     that return values of records list the records in the order of their first rows.
-
-    Attributes
-    ----------
-    rows : mapping of str to ndarray
-        Rows of `labels` that belong to each split.
-    store_rows : ndarray of int
-        Row of the store for each row of `labels`.
-    splits : mapping of str to Split
-        Signals and labels on the device. A split without records is missing.
-    identity : DataIdentity
-        Of all rows of the store.
-    notes : tuple of str
-        Sentences about rows that were left out of the splits or added to them.
-    targets : StatementTargets or None
-        What the network learns, if it learns other labels than `labels`. Then the labels of a split have the columns of
-        `labels` first, and those of `targets` after them.
     """
 
     store: Store
     labels: Labels
     rows: Mapping[str, NDArray[np.int64]]
+    """Rows of `labels` that belong to each split."""
     store_rows: NDArray[np.int64]
+    """Row of the store for each row of `labels`."""
     splits: Mapping[str, Split]
+    """Signals and labels on the device. A split without records is missing."""
     identity: DataIdentity
+    """Of all rows of the store."""
     notes: tuple[str, ...] = ()
+    """Sentences about rows that were left out of the splits or added to them."""
     targets: StatementTargets | None = None
+    """What the network learns, if it learns other labels than `labels`. Then the labels of a split have the columns of
+    `labels` first, and those of `targets` after them."""
 
     @property
     def name(self) -> str:

@@ -37,22 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedEncoder:
-    """The encoder of a run, with what a comparison needs.
-
-    Attributes
-    ----------
-    config : DictConfig
-        Configuration of the run.
-    ancestry : Ancestry or None
-        The records that the encoder has seen. None if it does not list them.
-    run_id : str
-        Id of the MLflow run; empty if the store has not created it.
-    """
+    """The encoder of a run, with what a comparison needs."""
 
     encoder: Encoder
     config: DictConfig
+    """Configuration of the run."""
     ancestry: Ancestry | None
+    """The records that the encoder has seen. None if it does not list them."""
     run_id: str
+    """Id of the MLflow run; empty if the store has not created it."""
 
 
 def read_encoder(path: str) -> Encoder:
@@ -145,10 +138,7 @@ def _input_format(config: DictConfig, notes: Mapping[str, Any], source: str) -> 
 def _parts(config: DictConfig, weights: Mapping[str, Tensor], input_format: InputFormat, source: str) -> dict[str, Any]:
     """Return the frontend and the network as a bundle describes them, from the configuration and the shapes.
 
-    Raises
-    ------
-    UserError
-        If the network has no matrix, so that it has no head.
+    Raises a `UserError` if the network has no matrix, so that it has no head.
     """
     # The last matrix of the network gives its outputs. They are not used, but their weights are in the file.
     matrices = [value for name, value in weights.items() if name.startswith("network.") and value.ndim == 2]

@@ -96,19 +96,13 @@ def evaluate_mean(run: NetworkParts, config: DictConfig, recorder: Recorder) -> 
 
 @dataclass(frozen=True)
 class _Judged:
-    """The predictions of an evaluation, and its results.
-
-    Attributes
-    ----------
-    raw_report : Predictions
-        Of the reported split, before the calibration.
-    fit, report : Predictions
-        Of both splits, calibrated.
-    """
+    """The predictions of an evaluation, and its results."""
 
     raw_report: Predictions
+    """Of the reported split, before the calibration."""
     fit: Predictions
     report: Predictions
+    """Of both splits, calibrated."""
     calibration: Calibration
     results: EvaluationResults
 

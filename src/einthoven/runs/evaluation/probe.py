@@ -84,10 +84,7 @@ def probe(config: DictConfig) -> dict[str, ProbeResult]:
 def _build_task(config: DictConfig) -> Classification:
     """Build the task whose labels are probed.
 
-    Raises
-    ------
-    UserError
-        If it does not predict classes.
+    Raises a `UserError` if it does not predict classes.
     """
     target = str(config.task.get("_target_"))
     if target != f"{Classification.__module__}.{Classification.__qualname__}":

@@ -27,40 +27,27 @@ NAME = "base.safetensors"
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The model that a run starts from.
-
-    Attributes
-    ----------
-    source : str
-        The option that named it, for messages: ``init_from=outputs/…``.
-    description : str
-        What it was trained on, in words.
-    options : mapping
-        Its groups ``model`` and ``pca``, as in a configuration.
-    state : mapping of str to Tensor
-        Weights and statistics: ``frontend.…`` and ``network.…``. A pretraining run also has other modules.
-    classes : tuple of str
-        Names of its outputs. Empty if they have none.
-    output : str
-        The `output` of its task: ``sigmoid``, ``softmax``, ``identity``, ``masks``, or that of a pretext task.
-    temperature : float
-        Divisor of its logits.
-    fs : float
-        Sampling frequency in Hz.
-    ancestry : Ancestry or None
-        The records that it has seen. None if it does not list them.
-    """
+    """The model that a run starts from."""
 
     source: str
+    """The option that named it, for messages: ``init_from=outputs/…``."""
     description: str
+    """What it was trained on, in words."""
     options: Mapping[str, Mapping[str, Any]]
+    """Its groups ``model`` and ``pca``, as in a configuration."""
     state: Mapping[str, Tensor]
+    """Weights and statistics: ``frontend.…`` and ``network.…``. A pretraining run also has other modules."""
     classes: tuple[str, ...]
+    """Names of its outputs. Empty if they have none."""
     output: str
+    """The `output` of its task: ``sigmoid``, ``softmax``, ``identity``, ``masks``, or that of a pretext task."""
     temperature: float
+    """Divisor of its logits."""
     leads: tuple[str, ...]
     fs: float
+    """Sampling frequency in Hz."""
     ancestry: Ancestry | None
+    """The records that it has seen. None if it does not list them."""
 
     @property
     def sha256(self) -> str:
@@ -101,10 +88,7 @@ class BaseModel:
 def read_kept_base(folder: Path) -> BaseModel:
     """Read the copy of the base from the folder of a run.
 
-    Raises
-    ------
-    UserError
-        If the copy is missing, damaged, or not written by a run.
+    Raises a `UserError` if the copy is missing, damaged, or not written by a run.
     """
     file = folder / NAME
     state, notes = checkpoint.load(file)

@@ -37,44 +37,29 @@ _PACKAGES = ("einthoven", "numpy", "pandas", "scipy", "scikit-learn", "torch")
 
 @dataclass(frozen=True)
 class TrainedData:
-    """The data that a run was trained on, as its folder describes them.
-
-    Attributes
-    ----------
-    run : str
-        The option that named the folder, for error messages: ``run=outputs/…``.
-    options : mapping
-        Options of its configuration, as `options.logged_options` returns them.
-    fingerprint : str
-        Fingerprint of the store.
-    data : DataIdentity or None
-        None for a run of einthoven 0.1, which wrote only the fingerprint.
-    code : str or None
-        Hash of the source that the run was trained with; None if it is not known.
-    ancestry : Ancestry
-        Records that the model has seen.
-    takes_added : bool
-        Whether records may have been added since the training.
-    overrides : tuple of str
-        Options of the command line that started the run.
-    """
+    """The data that a run was trained on, as its folder describes them."""
 
     run: str
+    """The option that named the folder, for error messages: ``run=outputs/…``."""
     options: Mapping[str, Any]
+    """Options of its configuration, as `options.logged_options` returns them."""
     fingerprint: str
+    """Fingerprint of the store."""
     data: DataIdentity | None
+    """None for a run of einthoven 0.1, which wrote only the fingerprint."""
     code: str | None
+    """Hash of the source that the run was trained with; None if it is not known."""
     ancestry: Ancestry
+    """Records that the model has seen."""
     takes_added: bool
+    """Whether records may have been added since the training."""
     overrides: tuple[str, ...] = ()
+    """Options of the command line that started the run."""
 
     def added(self, store: Store, now: DataIdentity) -> NDArray[np.bool_]:
         """Return which rows of the store were added since the training.
 
-        Raises
-        ------
-        UserError
-            If anything else has changed. The message says what.
+        Raises a `UserError` if anything else has changed. The message says what.
         """
         if self.data is None:
             if store.fingerprint != self.fingerprint:
@@ -144,10 +129,7 @@ def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> Traine
 def _read_ancestry(folder: Path, options: Mapping[str, Any]) -> Ancestry:
     """Read which records the model of a run has seen. A run of einthoven 0.1 did not write it: none are known.
 
-    Raises
-    ------
-    UserError
-        If the file is damaged, or of a later version.
+    Raises a `UserError` if the file is damaged, or of a later version.
     """
     if not (folder / ANCESTRY).exists():
         return Ancestry()

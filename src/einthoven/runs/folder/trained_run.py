@@ -35,20 +35,14 @@ FREE_OPTIONS = ("trainer.device", "trainer.residency")
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained run. Its files are safe to read, and its options are those that it was trained with.
-
-    Attributes
-    ----------
-    source : str
-        The option that named the folder, for messages: ``run=outputs/…``.
-    trained : TrainedData
-        The data that it was trained on.
-    """
+    """A trained run. Its files are safe to read, and its options are those that it was trained with."""
 
     folder: Path
     source: str
+    """The option that named the folder, for messages: ``run=outputs/…``."""
     config: DictConfig
     trained: TrainedData
+    """The data that it was trained on."""
 
     @property
     def checkpoints(self) -> Path:

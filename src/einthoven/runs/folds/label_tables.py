@@ -35,20 +35,14 @@ _TABLE_LIMIT = 1 << 30
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """The records of a cross-validation.
-
-    Attributes
-    ----------
-    folds : ndarray of int, shape (n,)
-        The fold in which each record was held out.
-    training_odds : ndarray, shape (n, K), or None
-        Mean log-odds during the training. NaN for a record that has none, because its labels were mixed in each step.
-        None if no record has them.
-    """
+    """The records of a cross-validation."""
 
     predictions: LoggedPredictions
     folds: NDArray[np.int64]
+    """The fold in which each record was held out, (n,)."""
     training_odds: NDArray[np.float64] | None
+    """Mean log-odds during the training, (n, K). NaN for a record that has none, because its labels were mixed in each
+    step. None if no record has them."""
 
 
 def find_cross_validation(run: str) -> tuple[Path, DictConfig]:
@@ -90,10 +84,7 @@ def _find_by_id(run_id: str, run: str) -> Path:
 def read_out_of_fold(folder: Path) -> OutOfFold:
     """Read the tables that a cross-validation has written: one row for each record.
 
-    Raises
-    ------
-    UserError
-        If the predictions are missing, or a table is damaged.
+    Raises a `UserError` if the predictions are missing, or a table is damaged.
     """
     file = folder / OUT_OF_FOLD
     if not file.is_file():
@@ -144,10 +135,7 @@ def _read_table(file: Path) -> pd.DataFrame:
 def rows_of_records(data: Data, out_of_fold: OutOfFold, folder: Path) -> NDArray[np.int64]:
     """Return the first row of the training split of `data` for each record, and check that the labels are the same.
 
-    Raises
-    ------
-    UserError
-        If the table has other records, classes or labels than the data.
+    Raises a `UserError` if the table has other records, classes or labels than the data.
     """
     predictions = out_of_fold.predictions
     row_records, _ = data.row_origins("train")

@@ -26,13 +26,7 @@ OUT_OF_FOLD = "out_of_fold.parquet"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The records of one fold, with the predictions of the model that was trained on the other folds.
-
-    Attributes
-    ----------
-    metrics : dict of str to float
-        Metrics of this fold alone.
-    """
+    """The records of one fold, with the predictions of the model that was trained on the other folds."""
 
     fold: int
     ecg_ids: NDArray[np.int64]
@@ -40,17 +34,12 @@ class HeldOut:
     patients: NDArray[np.int64]
     predictions: Predictions
     metrics: dict[str, float]
+    """Metrics of this fold alone."""
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """The records of all folds, in the order of the folds.
-
-    Attributes
-    ----------
-    y, p : ndarray, shape (n, ...)
-        Expected values and predictions.
-    """
+    """The records of all folds, in the order of the folds."""
 
     fold: NDArray[np.int64]
     ecg_ids: NDArray[np.int64]
@@ -58,6 +47,7 @@ class Pooled:
     patients: NDArray[np.int64]
     y: NDArray[np.float64]
     p: NDArray[np.float64]
+    """Expected values and predictions, (n, ...)."""
 
 
 def predict_held_out(run: RunParts, predictions: Predictions, fold: int) -> HeldOut:

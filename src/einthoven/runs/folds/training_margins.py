@@ -23,16 +23,11 @@ LOG_ODDS = "_log_odds"
 
 @dataclass(frozen=True)
 class TrainingLogOdds:
-    """The mean log-odds that a model gave to its training records while it trained.
-
-    Attributes
-    ----------
-    values : ndarray, shape (n, K)
-        NaN for a record whose labels were mixed in each step.
-    """
+    """The mean log-odds that a model gave to its training records while it trained."""
 
     record_ids: NDArray[np.int64]
     values: NDArray[np.float64]
+    """NaN for a record whose labels were mixed in each step, (n, K)."""
 
 
 def training_log_odds(run: Run) -> TrainingLogOdds | None:

@@ -27,10 +27,7 @@ A training with batches of 32 and the usual momentum of 0.1 averages over fewer 
 def average_of(run: NetworkParts, diagnose: StepDiagnostics) -> WeightAverage | None:
     """Return the average of the weights that the options of a run ask for; None if they ask for none.
 
-    Raises
-    ------
-    UserError
-        If the optimizer averages the weights itself.
+    Raises a `UserError` if the optimizer averages the weights itself.
     """
     trainer = run.settings.trainer
     if trainer.ema is None and trainer.swa is None:

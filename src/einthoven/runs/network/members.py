@@ -47,15 +47,10 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NetworkMember:
-    """A network, from the bundle of its run.
-
-    Attributes
-    ----------
-    source : str
-        The option that named it, for messages: ``task.teacher=outputs/…``.
-    """
+    """A network, from the bundle of its run."""
 
     source: str
+    """The option that named it, for messages: ``task.teacher=outputs/…``."""
     bundle: Bundle
 
     @property
@@ -132,33 +127,23 @@ class NetworkMember:
 
 @dataclass(frozen=True)
 class FeatureMember:
-    """A model that was fitted to ECG features.
-
-    Attributes
-    ----------
-    source : str
-        The option that named it, for messages.
-    model : FeatureModel
-        Fitted.
-    fs : float
-        Sampling frequency of its records in Hz.
-    ancestry : Ancestry
-        The records that it was fitted to.
-    options : mapping
-        Options of its run by their dotted names.
-    sha256 : str
-        Twelve hex digits of the hash of its file.
-    """
+    """A model that was fitted to ECG features."""
 
     source: str
+    """The option that named it, for messages."""
     model: FeatureModel
+    """Fitted."""
     classes: tuple[str, ...]
     single_label: bool
     leads: tuple[str, ...]
     fs: float
+    """Sampling frequency of its records in Hz."""
     ancestry: Ancestry
+    """The records that it was fitted to."""
     options: Mapping[str, Any]
+    """Options of its run by their dotted names."""
     sha256: str
+    """Twelve hex digits of the hash of its file."""
 
     def predict(self, features: Features, classes: Sequence[str]) -> Float:
         """Return its probabilities (n, K) of a table of features, in this order of the classes."""
@@ -172,12 +157,8 @@ class FeatureMember:
 
         A model that is fitted at once reproduces the labels that it was fitted to. So its training records are divided
         into parts of patients. Each part is predicted by the same model, fitted to the other parts, with all rows of
-        its patients. Rows of other patients have the probabilities of the model itself.
-
-        Raises
-        ------
-        UserError
-            If the run lacks some of its training records, they are of one patient, or their labels were shuffled.
+        its patients. Rows of other patients have the probabilities of the model itself. Raises a `UserError` if the run
+        lacks some of its training records, they are of one patient, or their labels were shuffled.
         """
         data = run.data
         classes = data.labels.classes

@@ -45,12 +45,8 @@ def read_teachers(names: Sequence[str]) -> list[Member]:
 def with_teachers(config: DictConfig) -> DictConfig:
     """Return the configuration of a run with the label set and the hashes of its teachers.
 
-    The configuration of a run without teachers is returned unchanged.
-
-    Raises
-    ------
-    UserError
-        If a teacher cannot be read, has changed, or does not suit the options.
+    The configuration of a run without teachers is returned unchanged. Raises a `UserError` if a teacher cannot be read,
+    has changed, or does not suit the options.
     """
     check(config.task, "task")
     if not is_distillation(config) or not config.task.teacher:
@@ -78,10 +74,7 @@ def with_teachers(config: DictConfig) -> DictConfig:
 def _label_options(teacher: Member, config: DictConfig) -> dict[str, Any]:
     """Return the label set of a teacher, and the options that belong to it.
 
-    Raises
-    ------
-    UserError
-        If the teacher does not name its label set, or an option of the run contradicts it.
+    Raises a `UserError` if the teacher does not name its label set, or an option of the run contradicts it.
     """
     options = teacher.options
     labels = options.get("task.labels")

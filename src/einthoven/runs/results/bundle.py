@@ -54,25 +54,18 @@ FAMILIARITY_RECORDS = 4000
 
 @dataclass(frozen=True)
 class Fitted:
-    """What an evaluation has fitted on the records of a split that was not trained on.
-
-    Attributes
-    ----------
-    y, p : ndarray (n, K)
-        Labels and calibrated probabilities of the split.
-    points : dict
-        Class -> rule -> threshold and rates.
-    mean : MeanOfModels or None
-        The mean that was evaluated, if it is not the run alone.
-    """
+    """What an evaluation has fitted on the records of a split that was not trained on."""
 
     calibration: Calibration
     split: str
     y: NDArray[np.float64]
     p: NDArray[np.float64]
+    """Labels and calibrated probabilities of the split, (n, K)."""
     points: dict[str, dict[str, dict[str, float | None]]]
+    """Class -> rule -> threshold and rates."""
     metrics: dict[str, float]
     mean: MeanOfModels | None = None
+    """The mean that was evaluated, if it is not the run alone."""
 
 
 def write_bundle(run: NetworkParts, fitted: Fitted | None = None, place: Path | None = None) -> str:
@@ -122,11 +115,8 @@ def _write_delineator(run: NetworkParts) -> str:
 def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
     """Return the bundle of a run with its current weights.
 
-    Raises
-    ------
-    UserError
-        If the calibration is not one of this package, or a member of the mean is neither the network nor gradient
-        boosting: a bundle holds fitted numbers, no code.
+    Raises a `UserError` if the calibration is not one of this package, or a member of the mean is neither the network
+    nor gradient boosting: a bundle holds fitted numbers, no code.
     """
     task = run.task
     classes = run.data.labels.classes
@@ -191,10 +181,7 @@ def _groups(run: NetworkParts) -> dict[str, dict[str, str]]:
 def _tree_members(mean: MeanOfModels) -> tuple[TreeMember, ...]:
     """Return the members of a mean beside its run, as a bundle holds them.
 
-    Raises
-    ------
-    UserError
-        If one of them is not gradient boosting.
+    Raises a `UserError` if one of them is not gradient boosting.
     """
     classes = mean.run.data.labels.classes
     members = []

@@ -40,30 +40,21 @@ RULES = (
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """All results of an evaluation, before they are shown or written.
-
-    Attributes
-    ----------
-    interval : Interval
-        Of the macro AUROC.
-    per_class : list of Interval or None
-        Of the AUROC of each class; None for a class without both labels.
-    points : dict
-        Class -> rule -> operating point, for each class that has both labels in the fitting folds.
-    calibration : dict
-        The calibration that is used, its fitted state, and its check.
-    prior_precision : float or None
-        Of the Laplace approximation.
-    """
+    """All results of an evaluation, before they are shown or written."""
 
     metrics: dict[str, float]
     interval: Interval
+    """Of the macro AUROC."""
     per_class: list[Interval | None]
+    """Of the AUROC of each class; None for a class without both labels."""
     points: dict[str, dict[Rule, Point]]
+    """Class -> rule -> operating point, for each class that has both labels in the fitting folds."""
     groups: list[Subgroup]
     differences: dict[str, Difference]
     calibration: dict[str, Any]
+    """The calibration that is used, its fitted state, and its check."""
     prior_precision: float | None
+    """Of the Laplace approximation."""
 
 
 def compute_results(
