@@ -67,13 +67,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 atomically.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written. An existing file stays as it is.
-    """
+    """Write a text file in UTF-8 atomically. If it cannot be written, an existing file stays as it is."""
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -82,18 +76,8 @@ def write_text(path: Path, text: str) -> None:
 def working_folder(parent: Path, mode: int = 0o777) -> Iterator[Path]:
     """Create an empty folder and yield its path. At the end the folder is deleted, unless the block has moved it.
 
-    Folders that killed processes have left in `parent` are deleted first.
-
-    Parameters
-    ----------
-    parent : Path
-    mode : int
-        Permissions, as in `Path.mkdir`.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be created, or a file in it cannot be written. The error names `parent`.
+    Folders that killed processes have left in `parent` are deleted first. `mode` are its permissions, as in
+    `Path.mkdir`. An OSError names `parent`.
     """
     with _explained_folder(parent, parent, mode) as folder:
         yield folder
@@ -181,20 +165,9 @@ def _machine() -> str:
 def explain_write(path: Path, temporary: Path) -> Iterator[None]:
     """Give an error of the block that means that nothing can be written the name of the file that was wanted.
 
-    The error of a full disk names no file. NumPy raises it without a number, torch and safetensors as an error of
-    their own.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder that the block writes. The user knows its name.
-    temporary : Path
-        Its name until it is complete.
-
-    Raises
-    ------
-    OSError
-        With `path` as its file name, if the error belongs to `temporary` or to no file.
+    The error of a full disk names no file. NumPy raises it without a number, torch and safetensors as an error of their
+    own. The user knows the name `path`. It becomes the file name of an OSError that belongs to `temporary`, its name
+    until it is complete, or to no file.
     """
     try:
         yield

@@ -49,13 +49,7 @@ atexit.register(gc.freeze)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one command. A failure ends the process with the exit code of the command.
-
-    Parameters
-    ----------
-    argv : list of str, optional
-        The verb and its arguments. By default, the arguments of the process.
-    """
+    """Run one command, by default that of the process. A failure ends the process with the exit code of the command."""
     arguments = sys.argv[1:] if argv is None else argv
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     # An empty address is none, as in MLflow. Scripts set it like this if they have no store.

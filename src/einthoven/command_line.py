@@ -25,17 +25,10 @@ _BUILDING = {"evaluate", "predict", "explain", "app", "export", "embed", "probe"
 
 
 def command(verb: str, *words: str, trusted: Sequence[str] = ()) -> str:
-    """Return a command as it is typed in a shell.
+    """Return a command as it is typed in a shell, from words without quotes.
 
-    A command that reads a run or a bundle gets ``--trust`` for the modules that this process needed.
-
-    Parameters
-    ----------
-    verb : str
-    *words : str
-        Arguments of the command, without quotes for the shell.
-    trusted : sequence of str
-        Addresses that the command needs.
+    A command that reads a run or a bundle gets ``--trust`` for the modules that this process needed, and for the
+    addresses in `trusted`.
     """
     names = list(trusted)
     is_building = verb in _BUILDING or any(word.startswith(("resume=", "init_from=")) for word in words)
@@ -47,15 +40,7 @@ def command(verb: str, *words: str, trusted: Sequence[str] = ()) -> str:
 
 
 def train_command(*words: str, several: bool = False) -> str:
-    """Return the command of a training or a sweep. It uses ``make`` if the user has typed ``make``.
-
-    Parameters
-    ----------
-    *words : str
-        Options in Hydra's grammar.
-    several : bool
-        Whether the options are of a sweep.
-    """
+    """Return the command of a training, or of a sweep of `several` runs. It uses ``make`` if the user has typed it."""
     if not in_make():
         flags = ["-m"] if several else []
         return command("train", *flags, *words)

@@ -39,14 +39,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def sealed_digest(file: BinaryIO, position: int) -> str:
-    """Return the SHA-256 of a sealed file.
-
-    Parameters
-    ----------
-    file : binary file
-    position : int
-        Offset in bytes of the stored hash, which has 64 hexadecimal digits.
-    """
+    """Return the SHA-256 of a sealed file, whose stored hash of 64 hexadecimal digits begins at `position`."""
     file.seek(0)
     digest = hashlib.sha256(file.read(position))
     digest.update(BLANK)
@@ -103,18 +96,7 @@ def unseal(text: str) -> dict[str, Any]:
 def open_file(path: Path, max_bytes: int) -> BufferedReader:
     """Open an ordinary file of limited size for reading.
 
-    A pipe, a device, a folder, and a link that leads out of the folder of the file are refused.
-
-    Parameters
-    ----------
-    path : Path
-    max_bytes : int
-        Largest size of the file.
-
-    Raises
-    ------
-    UserError
-        If the file is refused or cannot be read.
+    A pipe, a device, a folder, and a link that leads out of the folder of the file are refused by a `UserError`.
     """
     # `resolve` raises RuntimeError if links form a circle.
     try:
@@ -133,35 +115,15 @@ def open_file(path: Path, max_bytes: int) -> BufferedReader:
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """Read an ordinary file of limited size.
-
-    Raises
-    ------
-    UserError
-        As `open_file`.
-    """
+    """Read an ordinary file of limited size. Others are refused as by `open_file`."""
     with open_file(path, max_bytes) as file:
         return file.read(max_bytes)
 
 
 def open_descriptor(path: str, flags: int = 0) -> tuple[int, int]:
-    """Open an ordinary file for reading.
+    """Open an ordinary file for reading, with additional flags of `os.open`. Return its descriptor and size in bytes.
 
-    Parameters
-    ----------
-    path : str
-    flags : int
-        Additional flags of `os.open`.
-
-    Returns
-    -------
-    descriptor, size : int
-        The size is in bytes.
-
-    Raises
-    ------
-    OSError
-        If the path cannot be opened, or is a folder, a pipe or a device.
+    A folder, a pipe or a device is an OSError.
     """
     descriptor = os.open(path, _FLAGS | flags)
     status = os.fstat(descriptor)
@@ -241,16 +203,8 @@ def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
 def name_in_folder(folder: str, name: str) -> str:
     """Return the name of a file as the folder has it, if only upper and lower case differ.
 
-    Parameters
-    ----------
-    folder : str
-        Ends with a slash, or is empty for the current folder.
-    name : str
-
-    Returns
-    -------
-    str
-        `name` itself if the folder has a file of this name, has none, or has several that differ in case only.
+    It is `name` itself if the folder has a file of this name, has none, or has several that differ in case only. The
+    folder ends with a slash, or is empty for the current folder.
     """
     if os.path.lexists(f"{folder}{name}"):
         return name
@@ -297,21 +251,10 @@ def read_bytes(descriptor: int, size: int, offset: int = 0) -> bytes:
 
 
 def check_ordinary(folder: Path, inside: Iterable[str] = ()) -> None:
-    """Refuse a folder that contains anything except ordinary files and folders.
+    """Refuse a folder with anything except ordinary files and folders. Those `inside` are checked at any depth.
 
     A write to a link could change a file outside of the folder. A read from a pipe could wait forever. This package
     writes neither.
-
-    Parameters
-    ----------
-    folder : Path
-    inside : iterable of str
-        Names of subfolders that are checked at any depth.
-
-    Raises
-    ------
-    UserError
-        Names the first path that is refused.
     """
     paths = list(folder.glob("*"))
     for name in inside:

@@ -105,20 +105,11 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def deferred(notice: str = "") -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait until the block ends.
+    """Let SIGINT and SIGTERM wait until the block ends. Then a signal that was received raises KeyboardInterrupt.
 
     In a block inside of another one, they wait for the end of the outer block. Only the main thread receives signals,
-    so that other threads need no protection.
-
-    Parameters
-    ----------
-    notice : str
-        A sentence for a block that takes longer than a moment. It is printed when the first signal is received.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        At the end of the block, if a signal was received in it.
+    so that other threads need no protection. A block that takes longer than a moment has a notice, which is printed
+    when the first signal is received.
     """
     global _running
     if _running is not None or not _is_main_thread():
@@ -150,13 +141,7 @@ def program_group(command: Sequence[str], environment: Mapping[str, str]) -> Ite
     """Run a program, and end it and every process that it has started at the end of the block.
 
     The program has a process group of its own. Ctrl-C and SIGTERM reach this process only, and end the block. So does
-    SIGHUP, the signal of a terminal that was closed.
-
-    Parameters
-    ----------
-    command : sequence of str
-    environment : mapping of str to str
-        All variables of the program.
+    SIGHUP, the signal of a terminal that was closed. `environment` has all variables of the program.
     """
 
     def terminate(number: int, frame: FrameType | None) -> None:
@@ -199,13 +184,7 @@ def _has_members(process: subprocess.Popen[bytes]) -> bool:
 
 
 def follow(parent: int) -> None:
-    """Let this process, which another one has forked, end with that one, and leave Ctrl-C to it. For Linux.
-
-    Parameters
-    ----------
-    parent : int
-        Number of the process that has forked this one.
-    """
+    """Let this process end with the process that has forked it, and leave Ctrl-C to that one. For Linux."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError, AttributeError):
@@ -221,12 +200,7 @@ def is_waiting() -> bool:
 
 
 def deliver_waiting() -> None:
-    """End the block of `deferred` that is running, if a signal waits for its end.
-
-    Raises
-    ------
-    KeyboardInterrupt
-    """
+    """End the block of `deferred` that is running by KeyboardInterrupt, if a signal waits for its end."""
     if _running is not None and _running.waiting:
         number = _running.waiting[0]
         _deliver(number, _running.handlers[number])

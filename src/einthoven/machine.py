@@ -32,14 +32,7 @@ def usable_cores(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
     """Return the number of cores that this process may use, at least 1.
 
     It is the smallest of: the cores of its affinity, the CPU time that its control groups allow, and
-    ``SLURM_CPUS_PER_TASK``.
-
-    Parameters
-    ----------
-    groups : Path
-        Folder of the control groups.
-    own_groups : Path
-        File that names the groups of this process.
+    ``SLURM_CPUS_PER_TASK``. The control groups have a folder, and a file names those of this process.
     """
     limits = [float(os.cpu_count() or 1)]
     if hasattr(os, "sched_getaffinity"):
@@ -61,15 +54,10 @@ def usable_cores(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
 
 
 def free_memory(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
-    """Return the number of bytes that this process may still use.
+    """Return the number of bytes that this process may still use. The parameters are those of `usable_cores`.
 
     It is the smallest of: the free memory of the machine, what the limits of its control groups leave, and what the
     limit of Slurm leaves. If torchrun has started several processes on this machine, each may use an equal part.
-
-    Parameters
-    ----------
-    groups, own_groups
-        As in `usable_cores`.
     """
     limits = [_free_memory_of_machine()]
     for folder in _folders(groups, own_groups, "memory"):
@@ -96,12 +84,7 @@ def limit_threads() -> None:
 def waited_seconds(threads: Path = _OWN_THREADS) -> float:
     """Return how long the threads of this process had work and no core, in seconds, summed over the threads.
 
-    Linux counts it for each thread. On other systems the result is always 0.
-
-    Parameters
-    ----------
-    threads : Path
-        Folder with a folder for each thread.
+    Linux counts it for each thread, in a folder of its own. On other systems the result is always 0.
     """
     nanoseconds = 0
     for file in threads.glob("*/schedstat"):

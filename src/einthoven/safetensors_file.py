@@ -16,16 +16,7 @@ _MAX_HEADER_BYTES = 1 << 26
 def safetensors_header(file: BinaryIO, source: str) -> bytes:
     """Return the first bytes of a safetensors file: the length of the header (eight bytes) and the header (JSON).
 
-    Parameters
-    ----------
-    file : binary file
-    source : str
-        Name of the file, for the message.
-
-    Raises
-    ------
-    UserError
-        If the header does not fit into the file.
+    A header that does not fit into the file is refused. `source` is the name of the file, for the message.
     """
     file.seek(0)
     size = os.fstat(file.fileno()).st_size
@@ -37,21 +28,10 @@ def safetensors_header(file: BinaryIO, source: str) -> bytes:
 
 
 def safetensors_shapes(file: BinaryIO, source: str) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of the tensors in a safetensors file, without the tensors.
+    """Read the shapes of the tensors in a safetensors file, without the tensors. `source` is its name, for the message.
 
-    Neither a tensor nor all of them can have more values than the file has bytes for them. So the shapes limit the
-    memory that they explain.
-
-    Parameters
-    ----------
-    file : binary file
-    source : str
-        Name of the file, for the message.
-
-    Raises
-    ------
-    UserError
-        If the header is damaged, or states more values than the file has.
+    Neither a tensor nor all of them can have more values than the file has bytes for them; others are refused. So the
+    shapes limit the memory that they explain.
     """
     start = safetensors_header(file, source)
     header = parse_json(start[8:], source)

@@ -16,20 +16,9 @@ _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DO
 
 
 def parse_json(text: bytes | str, source: str, *, finite: bool = True) -> Any:
-    """Parse JSON strictly.
+    """Parse JSON. Refuse the same key twice in an object, and a nesting deeper than `DEEPEST`. `source` names the file.
 
-    Parameters
-    ----------
-    text : bytes or str
-    source : str
-        Name of the file, for the message.
-    finite : bool
-        Refuse NaN, infinity, and numbers that are too large, such as 1e999.
-
-    Raises
-    ------
-    UserError
-        If the text is not JSON, an object has the same key twice, or the nesting is deeper than `DEEPEST`.
+    If `finite`, also NaN, infinity, and numbers that are too large, such as 1e999, are refused.
     """
     data = text.encode() if isinstance(text, str) else text
     _check_depth(data, source)

@@ -174,18 +174,9 @@ def is_trusted(name: object) -> bool:
 
 
 def check_name(name: object, key: str) -> None:
-    """Refuse a name that an option cannot accept. Nothing is imported.
+    """Refuse the name of a target that an option, such as ``augment.transforms.noise``, cannot accept.
 
-    Parameters
-    ----------
-    name : object
-        The target that a file names.
-    key : str
-        Dotted option of the target, such as ``augment.transforms.noise``.
-
-    Raises
-    ------
-    UserError
+    Nothing is imported.
     """
     if not isinstance(name, str):
         raise UserError(f"{printable(name)}: expected the dotted name of a function or a class.")
@@ -201,19 +192,7 @@ def check_name(name: object, key: str) -> None:
 
 
 def find_target(name: str, key: str) -> Any:
-    """Import and return the object of a name, if the option accepts it.
-
-    Parameters
-    ----------
-    name : str
-    key : str
-        As in `check_name`.
-
-    Raises
-    ------
-    UserError
-        If the object does not exist, or the option does not accept it.
-    """
+    """Import and return the object of a name, if the option accepts it. Otherwise it is refused, as by `check_name`."""
     check_name(name, key)
     part = _part_of(key)
     target = _locate(name, part)
