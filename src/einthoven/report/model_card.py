@@ -233,10 +233,8 @@ def _operating_points(evaluation: Mapping[str, Any]) -> list[str]:
         for rule, point in list(points.items())[:most_points]:
             judged = point["judged"]
             intervals = point["intervals"]
-            measures = [
-                _with_interval(judged[measure], intervals[measure], 2)
-                for measure in ("sensitivity", "specificity", "ppv", "npv")
-            ]
+            rates = ("sensitivity", "specificity", "ppv", "npv")
+            measures = [_with_interval(judged[rate], intervals[rate], 2) for rate in rates]
             rows.append((name, rule, _number(point["threshold"]), *measures))
     columns = ("class", "chosen for", "threshold", "sensitivity", "specificity", "PPV", "NPV")
     return ["## Operating points", markdown_table(columns, rows)] if rows else []

@@ -86,10 +86,9 @@ def _parse_layout(
     _parse_optional_integers(bits)
     _parse_optional_integers(blocks)
 
-    signals = [
-        _parse_signal(fmt, gain, zero or 0)
-        for fmt, gain, zero in zip(formats, gains, _parse_optional_integers(zeros), strict=True)
-    ]
+    signals = []
+    for fmt, gain, zero in zip(formats, gains, _parse_optional_integers(zeros), strict=True):
+        signals.append(_parse_signal(fmt, gain, zero or 0))
     if not signals:
         return Layout((), (), (), (), (), (), (), (), is_plain=False)
     file_formats, per_frame, skews, offsets, counts_per_unit, baselines, units = zip(*signals, strict=True)
