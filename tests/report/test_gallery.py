@@ -26,7 +26,7 @@ def test_every_picture_of_a_run_is_described() -> None:
     """Their names are keys of dicts of functions that draw, in these modules."""
     names = set()
     for module in ("figures", "pretraining_figures", "surest_answers"):
-        for node in ast.walk(ast.parse((RUNS / f"{module}.py").read_text())):
+        for node in ast.walk(ast.parse(next(RUNS.rglob(f"{module}.py")).read_text())):
             if isinstance(node, ast.Dict):
                 names |= {key.value for key in node.keys if isinstance(key, ast.Constant)}
             if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
