@@ -81,8 +81,8 @@ def first_step(folder: str, cache: str, run_folder: str, data: str) -> dict[str,
 
     import einthoven
     from einthoven.data.store.batches import training_batches
-    from einthoven.runs.results import advice
     from einthoven.runs.network_run import NetworkRun
+    from einthoven.runs.results import advice
     from einthoven.runs.start import write_start
 
     class Nowhere:

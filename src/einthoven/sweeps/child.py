@@ -12,12 +12,12 @@ from einthoven.errors import UserError
 from einthoven.report.sweep_note import brief
 from einthoven.runs.base.read_base import with_base
 from einthoven.runs.config.identity import identity_tags, logged_overrides
+from einthoven.runs.config.run_name import renamed
 from einthoven.runs.data.records import fingerprint
 from einthoven.runs.folder.trained_run import open_started
 from einthoven.runs.mean_members import with_members
 from einthoven.runs.network.teachers import with_teachers
 from einthoven.runs.resume import open_interrupted
-from einthoven.runs.config.run_name import renamed
 from einthoven.runs.session import training_session
 from einthoven.runs.train_one import train_one
 from einthoven.terminal.display import console, errors, say
