@@ -43,7 +43,7 @@ def test_a_run_is_recorded_as_that_of_a_network_is(train: Train, workplace: Path
     assert all(np.isfinite(value) for value in run.data.metrics.values())
     groups = {name.split(".")[0] for name in run.data.params}
     assert groups == {"data", "task", "model", "seed"}
-    assert run.info.run_name == f"synthetic-{model}-seed0"
+    assert run.info.run_name == f"ptbxl-{model}-seed0"
     files = {
         Path(file.path).name
         for folder in ("figures", "predictions", "checkpoints", "features")
