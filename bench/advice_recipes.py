@@ -435,7 +435,7 @@ def _broken(draw: Draw) -> list[Recipe]:
             f"trainer.clip_norm={clip:.2g}",
             tasks=CLASSES,
         ),
-        broken(f"biases of {bias:.1f}", "wrong_prior", after=biased(bias)),
+        broken(f"biases of {bias:.1f}", ("wrong_bias", "wrong_prior"), after=biased(bias)),
         broken(f"beta {beta:.0f}", "collapsed_posterior", f"task.beta={beta:.3g}", "task.free_nats=0", tasks=("vae",)),
     ]
 
@@ -454,6 +454,10 @@ def _healthy(draw: Draw) -> list[Recipe]:
         else:
             name, own = draw.network()
             chosen = tuple(draw.one_of(*choices) for choices in HEALTHY)
+            if name == "vit1d":
+                # Without augmentation, it learns so few records by heart: in the draws 5 to 7, its validation loss rises
+                # in three of three runs, and in none of them with augmentation.
+                chosen = tuple(option.replace("augment=none", "augment=default") for option in chosen)
             options = (*own, *LONG)
         told = ", ".join((task, name, *(choice.split("=")[1] for choice in chosen)))
         recipes.append(Recipe(told, (), (*TASKS[task], *options, *chosen)))

@@ -79,18 +79,12 @@ FACTS: dict[str, Any] = {
     "weight_decay": 0.05,
     "augmented": {"hidden": 0.2, "power": 0.8},
     "size": {"train": 0.15, "val": 0.17},
-    "predicted": {
-        "val": {
-            "NORM": {"positive": 50, "lowest": 0.02, "highest": 0.98},
-            "MI": {"positive": 25, "lowest": 0.01, "highest": 0.8},
-        }
-    },
+    "pretrained": False,
+    "bias_loss": 0.0,
+    "largest_range": 0.96,
 }
 
 EPOCHS = np.arange(8)
-TOO_LOW = {"positive": 25, "lowest": 0.1, "highest": 0.3, "top_positive": 20, "top_expected": 7, "top_variance": 5}
-VAL = {"NORM": {"positive": 50, "lowest": 0.4, "highest": 0.9}, "MI": TOO_LOW}
-SAME = {name: {"positive": 25, "lowest": 0.25, "highest": 0.2501} for name in ("NORM", "MI")}
 FLIPPED = {"NORM": 800 * 0.34, "MI": 800 * 0.38, "CD": 800 * 0.62}  # 0.1, 0.2 and 0.8 of which 30 % are flipped
 BROKEN: dict[
     str, tuple[Series, Mapping[str, Any]]
@@ -101,6 +95,7 @@ BROKEN: dict[
     "shared_between_splits": ({}, {"duplicates": {"train-val": 7}}),
     "flipped_labels": ({}, {"positives": {"train": FLIPPED, "val": {"NORM": 10, "MI": 20, "CD": 80}}}),
     "label_drift": ({}, {"psi": {"val": {"NORM": 0.0, "MI": 0.4}}}),
+    "wrong_bias": ({}, {"bias_loss": 0.7}),
     "broken_init": ({"watch/act/variance/body": series(0.0, 10)}, {}),
     "strong_weight_decay": ({}, {"weight_decay": 10.0}),
     "learning_rate_high": ({f"watch/update/ratio/{stage}": series(4e-2, 10) for stage in STAGES}, {}),
@@ -111,7 +106,7 @@ BROKEN: dict[
     "no_normalisation": ({"watch/act/variance/body": series(40.0, 10)}, {"normalised": False}),
     "strong_augmentation": ({}, {"augmented": {"hidden": 0.95, "power": 0.1}}),
     "few_records": (
-        {"train/loss": series(0.6 * np.exp(-np.arange(40) / 10)), "val/nll": series(0.5 + 0.05 * EPOCHS, 50)},
+        {},
         {"records": {"train": 48, "val": 100}, "positives": {"train": {"NORM": 24, "MI": 12}}},
     ),
     "nothing_learned": (
@@ -122,12 +117,11 @@ BROKEN: dict[
         {"val/nll": ([400], [0.61]), "val/macro_auroc": ([400], [0.5])},
         {"epochs": 1},
     ),
-    "constant_output": ({}, {"predicted": {"val": SAME}}),
+    "constant_output": ({}, {"largest_range": 1e-4}),
     "dead_units": ({"watch/act/dead/body": series(0.9, 10)}, {}),
     "overfitting": ({"val/macro_auroc": series([0.7, 0.8, 0.85, 0.84, 0.82, 0.8, 0.79, 0.78], 50)}, {}),
     "overconfident": ({"val/nll": series([0.5, 0.45, 0.4, 0.42, 0.45, 0.5, 0.55, 0.6], 50)}, {}),
     "wrong_prior": ({"watch/diag/kl_prior": series(0.14)}, {}),
-    "class_never_predicted": ({}, {"predicted": {"val": VAL}}),
     "clipped_steps": (
         {"watch/grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0), "watch/grad/norm": series(20.0)},
         {},
@@ -209,13 +203,6 @@ def test_signals_of_a_usual_size_and_constant_ones_are_no_wrong_unit(sizes: dict
     assert advice_on({}, {"size": sizes}, limits) == []
 
 
-@pytest.mark.parametrize("change", [{"top_positive": 9}, {"top_expected": 18.0}, {"highest": 0.5}, {"positive": 9}])
-def test_low_probabilities_of_a_class_that_is_not_recognised_are_right(
-    change: dict[str, float], limits: Limits
-) -> None:
-    assert advice_on({}, {"predicted": {"val": {"MI": {**TOO_LOW, **change}}}}, limits) == []
-
-
 def test_a_high_learning_rate_is_not_told_as_a_strong_weight_decay(limits: Limits) -> None:
     change = {**BROKEN["learning_rate_high"][0], "watch/optim/lr": series(0.6)}
     assert advice_on(change, {"weight_decay": 0.05}, limits)[0].rule == "learning_rate_high"
@@ -227,11 +214,15 @@ def test_noise_that_covers_the_signal_is_a_strong_augmentation(limits: Limits) -
     assert advice.rule == "strong_augmentation" and "200 times as large" in advice.sentence
 
 
-@pytest.mark.parametrize("facts", [{"records": {"train": 800, "val": 100}}, {"chance": {"train": 0.6, "val": 0.95}}])
-def test_enough_records_or_a_good_validation_loss_are_not_too_few(facts: dict[str, Any], limits: Limits) -> None:
-    change, few = BROKEN["few_records"]
-    change = {**change, "val/nll": series(0.5 - 0.01 * EPOCHS, 50)} if "chance" in facts else change
-    assert "few_records" not in [item.rule for item in advice_on(change, {**few, **facts}, limits)]
+@pytest.mark.parametrize(
+    "facts", [{"records": {"train": 200, "val": 100}}, {"pretrained": True}, {"chance": {"val": 1.0}}, {"chance": {}}]
+)
+def test_records_are_enough_for_a_pretrained_model_or_if_the_loss_of_chance_is_halved(
+    facts: dict[str, Any], limits: Limits
+) -> None:
+    # The lowest validation loss is 0.40. Without classes, there is no loss of chance.
+    _, few = BROKEN["few_records"]
+    assert "few_records" not in [item.rule for item in advice_on({}, {**few, **facts}, limits)]
 
 
 @pytest.mark.parametrize(("auroc", "positive", "is_told"), [(0.52, 25, True), (0.64, 25, False), (0.52, 3, False)])
@@ -285,7 +276,7 @@ def test_sentences_tell_the_numbers(limits: Limits) -> None:
     assert "stem, the first stage, receives 1/4,000 of the gradient of head, the last" in sentence("vanishing_gradient")
     assert sentence("clipped_steps").startswith("90 % of the steps are clipped, usually to 1/20 of their gradient")
     assert "by 4 % of their size" in sentence("learning_rate_high")
-    assert sentence("class_never_predicted").startswith("Class MI is never predicted")
+    assert sentence("few_records").startswith("48 training records are too few for weights that start at random")
     assert sentence("missing_class").startswith("Class MI has no positive record in training")
     assert sentence("shared_between_splits").startswith("7 records of val are also in train")
     assert "rises by 50 % after step 150" in sentence("overconfident")

@@ -17,6 +17,7 @@ RULES = (
     data.flipped_labels,
     data.label_drift,
     optimization.broken_init,
+    optimization.wrong_bias,
     regularization.strong_weight_decay,
     step_size.learning_rate_high,
     optimization.diverged,
@@ -35,7 +36,6 @@ RULES = (
     learning.overfitting,
     learning.overconfident,
     learning.wrong_prior,
-    learning.class_never_predicted,
     units.uniform_attention,
     learning.still_improving,
 )
@@ -45,6 +45,7 @@ their effects."""
 CAUSES = frozenset(
     {
         "broken_init",
+        "wrong_bias",
         "strong_weight_decay",
         "learning_rate_high",
         "diverged",
@@ -69,7 +70,6 @@ CONSEQUENCES = frozenset(
         "overfitting",
         "overconfident",
         "wrong_prior",
-        "class_never_predicted",
     }
 )
 """What a run with such a fault shows, too. Its own remedies would be about something else."""
@@ -101,10 +101,10 @@ def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
         - ``weight_decay``: the largest weight decay that shrinks weights by the learning rate times its value per step
         - ``augmented``: what the augmentation does to training signals: ``hidden``, the share of their values that it
           sets to zero, and ``power``, their variance relative to that before it
-        - ``predicted``: for each split and class, the number of ``positive`` records, and the ``lowest`` and
-          ``highest`` probability of all records. Of the records with the highest probabilities, as many as there are
-          positive ones: how many are positive (``top_positive``), and mean and variance of that number if the
-          probabilities are right (``top_expected``, ``top_variance``)
+        - ``bias_loss``: how much higher the negative log-likelihood of the training labels is with the first biases of
+          the last layer alone than with biases of 0
+        - ``largest_range``: highest minus lowest probability of a class over the validation records; the largest of all
+          classes
     limits : Limits
         The limits of all rules, from ``conf/advice/``.
     """

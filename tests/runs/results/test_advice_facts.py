@@ -1,13 +1,17 @@
-"""Facts about optimizer and augmentation that advice is based on."""
+"""Facts about optimizer, augmentation and first biases that advice is based on."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from einthoven.data.store.splits import DeviceSplit
-from einthoven.runs.results.advice_facts import decay_per_rate, measure_augmentation
+from einthoven.models.frontend import Classifier, Frontend
+from einthoven.predict.network import last_layer
+from einthoven.runs.results.advice_facts import decay_per_rate, measure_augmentation, measure_biases
+from einthoven.tasks.classification import Classification
 
 TRAIN = DeviceSplit(torch.randint(-500, 500, (20, 12, 100), dtype=torch.int16), torch.zeros(20, 2))
 
@@ -49,3 +53,31 @@ def test_a_crop_and_constant_records_are_measured_too() -> None:
     assert cropped["hidden"] < 0.01 and cropped["power"] == pytest.approx(1, abs=0.2)
     constant = DeviceSplit(torch.ones(3, 12, 100, dtype=torch.int16), torch.zeros(3, 2))
     assert measure_augmentation(lambda x, y, generator: (x, y), constant, 80, 0) == {}
+
+
+@pytest.mark.parametrize("single_label", [False, True])
+def test_biases_are_compared_with_the_shares_of_the_classes(single_label: bool) -> None:
+    model = Classifier(Frontend(12), nn.Sequential(nn.Flatten(), nn.Linear(12 * 4, 3)))
+    task = Classification("all", single_label, False, 0.0, False, 1.0)
+    y = np.eye(3)[[0, 0, 1, 2]]
+    layer = last_layer(model, 3)
+    assert layer is not None
+
+    def excess(biases: list[float]) -> float:
+        layer.bias.data = torch.tensor(biases)
+        found = measure_biases(model, task, y)
+        assert found is not None
+        return found
+
+    assert excess([0.0, 0.0, 0.0]) == 0
+    shares = torch.tensor(y.mean(axis=0))
+    at_shares = shares.log() if single_label else shares.logit()
+    chance = task.negative_log_likelihood(y, np.broadcast_to(y.mean(axis=0), y.shape))
+    of_zeros = np.log(3) if single_label else np.log(2)
+    assert excess(at_shares.float().tolist()) == pytest.approx(chance - of_zeros, abs=1e-6)
+    assert excess([-5.0, 5.0, 5.0]) > 1
+
+
+def test_a_network_without_biases_in_its_last_layer_has_no_such_fact() -> None:
+    model = Classifier(Frontend(12), nn.Sequential(nn.Flatten(), nn.Linear(48, 3, bias=False)))
+    assert measure_biases(model, Classification("all", False, False, 0.0, False, 1.0), np.eye(3)) is None

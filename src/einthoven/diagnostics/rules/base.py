@@ -78,7 +78,6 @@ class Limits:
     loss_rise: float
     auroc_lost: float
     prior_kl: float
-    few_positives: float
     improving: float
     # Runs of earlier versions do not have these.
     collapsed_share: float = 0.5
@@ -98,6 +97,8 @@ class Limits:
     hidden_share: float = 0.75
     noise_power: float = 10.0
     few_records: int = 200
+    # Runs up to version 0.2 have these. No rule reads them.
+    few_positives: float = 10.0
     top_errors: float = 3.0
 
 

@@ -133,6 +133,27 @@ def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None
     return None
 
 
+def wrong_bias(history: History, facts: Facts, limits: Limits) -> Advice | None:
+    """Warn if the biases of the last layer start further from the shares of the classes than biases of 0.
+
+    The first losses do not show this: the random weights of the last layer change them as much.
+    """
+    excess = facts.get("bias_loss")
+    if excess is None or excess <= limits.prior_kl:
+        return None
+    return Advice(
+        "wrong_bias",
+        "The biases of the last layer start far from the shares of the classes, further than biases of 0. The first "
+        "steps only correct them.",
+        f"with these biases alone, the negative log-likelihood of the training labels is {excess:.2g} higher than with "
+        f"biases of 0 (limit {limits.prior_kl:g})",
+        (
+            Remedy("start the biases of the last layer at the shares of the classes (task.prior_bias=true)"),
+            Remedy("start them at 0"),
+        ),
+    )
+
+
 def vanishing_gradient(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Warn if the gradient of the first stage is much smaller, or much larger, than that of the last."""
     ratios = values(history, "watch/grad/vanishing")

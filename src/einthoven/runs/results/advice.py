@@ -19,7 +19,7 @@ from einthoven.report.note import note
 from einthoven.report.note_picture import NAME
 from einthoven.runs.config.next_commands import evaluate_command
 from einthoven.runs.network.network_parts import NetworkParts
-from einthoven.runs.results.advice_facts import measure_augmentation
+from einthoven.runs.results.advice_facts import measure_augmentation, measure_biases
 from einthoven.runs.results.results_in_words import by_split, member_names, sentences
 from einthoven.runs.run import Run
 from einthoven.terminal.display import say
@@ -49,6 +49,9 @@ def measure_splits(run: Run, recorder: Recorder) -> dict[str, Any]:
     if isinstance(run, NetworkParts):
         augment = build(run.config.augment)
         facts["augmented"] = measure_augmentation(augment, run.data.splits["train"], run.window, run.settings.seed)
+        # Biases that have been trained belong to their features.
+        if _has_classes(run) and run.base is None and run.position.step == 0:
+            facts["bias_loss"] = measure_biases(run.model, run.task, _class_labels(run, "train"))
     return facts
 
 
@@ -104,28 +107,11 @@ def write_note(
 
 
 def final_facts(run: Run, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
-    """Return facts about a finished training that no metric shows, and the range of its predictions."""
-    predicted = {}
-    if _has_classes(run):
-        predicted = {split: _prediction_ranges(run, of_split) for split, of_split in predictions.items()}
-    return {"predicted": predicted, **run.training_facts()}
-
-
-def _prediction_ranges(run: Run, predictions: Predictions) -> dict[str, dict[str, float]]:
-    """Return what `einthoven.diagnostics.advice.advise` needs to know about the predictions of each class."""
-    ranges = {}
-    for name, y, p in zip(run.data.labels.classes, predictions.y.T, predictions.p.T, strict=True):
-        positive = int(y.sum())
-        top = np.argsort(-p, kind="stable")[:positive]
-        ranges[name] = {
-            "positive": float(positive),
-            "lowest": float(p.min()),
-            "highest": float(p.max()),
-            "top_positive": float(y[top].sum()),
-            "top_expected": float(p[top].sum()),
-            "top_variance": float((p[top] * (1 - p[top])).sum()),
-        }
-    return ranges
+    """Return facts about a finished training that no metric shows, and the largest range of its predictions."""
+    facts = dict(run.training_facts())
+    if _has_classes(run) and "val" in predictions:
+        facts["largest_range"] = float(np.ptp(predictions["val"].p, axis=0).max())
+    return facts
 
 
 def _first_picture(run: Run) -> tuple[str, str] | None:

@@ -1,14 +1,19 @@
-"""Facts about optimizer and augmentation of a run that its advice is based on."""
+"""Facts about optimizer, augmentation and first biases of a run that its advice is based on."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.optim import Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from einthoven.contracts import Augment
 from einthoven.data.store.splits import Split
+from einthoven.models.frontend import Classifier
+from einthoven.predict.network import last_layer
 
 AUGMENTED_RECORDS = 64
 """Training records that an augmentation is measured on."""
@@ -55,3 +60,30 @@ def measure_augmentation(augment: Augment, train: Split, window: int, seed: int)
     power = augmented.var(dim=2).mean(dim=1)[is_varying] / variance[is_varying]
     # Device-to-host sync: once per run.
     return {"hidden": hidden, "power": float(power.median())}
+
+
+@torch.no_grad()
+def measure_biases(model: Classifier, task: Any, y: NDArray[np.float64]) -> float | None:
+    """Return how far the biases of the last layer are from the shares of the classes, compared with biases of 0.
+
+    Parameters
+    ----------
+    y : array of float64, shape (n, K)
+        Labels of the classes of the training records.
+
+    Returns
+    -------
+    float or None
+        Mean negative log-likelihood of the labels with these biases alone, minus that with biases of 0. None if the
+        last layer has no biases.
+    """
+    layer = last_layer(model, y.shape[1])
+    if layer is None or layer.bias is None:
+        return None
+    shares = y.mean(axis=0, keepdims=True)
+
+    def loss(biases: Tensor) -> float:
+        # Device-to-host sync: once per run.
+        return float(task.negative_log_likelihood(shares, task.activation(biases[None]).double().cpu().numpy()))
+
+    return loss(layer.bias) - loss(torch.zeros_like(layer.bias))
