@@ -55,11 +55,13 @@ def test_a_run_that_diverges_has_its_advice(
     # The augmentation is measured before the training. After an error, it might fail, too.
     measured = Mock(side_effect=[{}, RuntimeError])
     monkeypatch.setattr(advice, "measure_augmentation", measured)
+    monkeypatch.setattr(advice, "measure_biases", lambda model, task, y: 0.9)
     with pytest.raises(SystemExit):
         train(*FAST, "tracking.experiment=advice", "optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_norm=null")
     run, printed = last_run(workplace), capsys.readouterr()
     assert run.info.status == "FAILED" and measured.call_count == 1
     assert "**The run failed:**" in run.data.tags[NOTE] and "Training diverged: from step" in run.data.tags[NOTE]
+    assert "Advice 1: The biases of the last layer start far from the shares" in printed.out
     assert "Training diverged: from step" in printed.out and "training diverged" in printed.err
 
 
