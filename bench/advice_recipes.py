@@ -455,8 +455,8 @@ def _healthy(draw: Draw) -> list[Recipe]:
             name, own = draw.network()
             chosen = tuple(draw.one_of(*choices) for choices in HEALTHY)
             if name == "vit1d":
-                # Without augmentation, it learns so few records by heart: in the draws 5 to 7, its validation loss rises
-                # in three of three runs, and in none of them with augmentation.
+                # Without augmentation, it learns so few records by heart. In the draws 5 to 7, the validation loss
+                # rises in three of three such runs, and in none of them with augmentation.
                 chosen = tuple(option.replace("augment=none", "augment=default") for option in chosen)
             options = (*own, *LONG)
         told = ", ".join((task, name, *(choice.split("=")[1] for choice in chosen)))

@@ -37,7 +37,7 @@ from einthoven.runs.results import advice
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.display import console
 
-HELD_OUT = 8
+HELD_OUT = 9
 """Number of the last draw that was looked at, after the rules and their limits were written."""
 
 POINTS = 20

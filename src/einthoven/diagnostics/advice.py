@@ -93,7 +93,7 @@ def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
         - ``layers``: number of layers with weights
         - ``clip_norm``, ``epochs``: options of the trainer
         - ``chance``: for each split, the negative log-likelihood if the prediction for every record is the share of
-          each class
+          each class in training
         - ``plain_loss`` (bool): whether the training loss is a negative log-likelihood, which ``chance`` can be
           compared with
         - ``pretrained`` (bool): whether the weights are those of another model at first

@@ -138,7 +138,7 @@ def at_high_rate(history: History, name: str) -> FloatArray:
 def validation_gain(history: History, facts: Facts) -> float | None:
     """Return how far the best validation loss is below the loss of chance, as a share; negative: worse than chance.
 
-    Chance predicts the shares of the classes for every record.
+    Chance predicts the shares of the classes in training for every record.
     """
     chance = facts.get("chance", {}).get("val")
     loss = values(history, "val/nll")

@@ -24,6 +24,9 @@ from einthoven.diagnostics.rules.remedies import DOWN, DURATION, LEARNING_RATE, 
 # Share by which a loss is below that of chance, from which on a model knows the records.
 _HALF = 0.5
 
+# Two standard errors of the AUROC, from which on the validation records are too few to call a model no better than chance.
+_NOISY = 0.15
+
 _REGULARIZE = Remedy("regularise more (augment, model.dropout, optimizer.weight_decay)", REGULARIZATION, UP)
 
 
@@ -131,20 +134,17 @@ def _is_too_short(history: History, facts: Facts, limits: Limits) -> bool:
 
 
 def _is_no_better_than_chance(history: History, facts: Facts, limits: Limits) -> bool:
-    """Return whether neither the validation loss nor the AUROC is better than chance.
+    """Return whether the validation loss is not better than chance, and the AUROC not so high that chance is ruled out.
 
-    An AUROC is better than chance if it is three standard errors above one half. False if one of the two is unknown, or
-    if the validation records are too few to tell `learned_auroc` from chance.
+    A moderate AUROC proves nothing. A network ranks records along the main directions of the signals, and so of the
+    diagnoses, whatever it was taught: with labels in another order, the AUROC was .40 to .71. False if loss or AUROC is
+    unknown, or if there are too few validation records.
     """
     auroc = values(history, "val/macro_auroc")
     gain = validation_gain(history, facts)
-    if gain is None or not np.isfinite(auroc).any():
+    if gain is None or not np.isfinite(auroc).any() or _auroc_noise(0.5, facts) >= _NOISY:
         return False
-    noise = _auroc_noise(0.5, facts)
-    if 0.5 + noise >= limits.learned_auroc:
-        return False
-    learned_auroc = min(limits.learned_auroc, 0.5 + 1.5 * noise)
-    return gain < limits.learned and float(np.nanmax(auroc)) < learned_auroc
+    return gain < limits.learned and float(np.nanmax(auroc)) < limits.learned_auroc
 
 
 def _evidence_of_chance(history: History, facts: Facts) -> str:

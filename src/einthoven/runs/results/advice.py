@@ -66,12 +66,14 @@ def _class_labels(run: Run, split: str) -> NDArray[np.float64]:
 
 
 def _chance_losses(run: Run) -> dict[str, float]:
-    """Return the negative log-likelihood of each split if the prediction of every record is the share of each label."""
-    losses = {}
-    for name in run.data.splits:
-        y = _class_labels(run, name)
-        losses[name] = run.task.negative_log_likelihood(y, np.broadcast_to(y.mean(axis=0), y.shape))
-    return losses
+    """Return the negative log-likelihood of each split if every prediction is the share of each label in training.
+
+    A class that has no positive training record, or only such records, counts as half a record away from this.
+    """
+    labels = {name: _class_labels(run, name) for name in run.data.splits}
+    least = 0.5 / len(labels["train"])
+    shares = labels["train"].mean(axis=0).clip(least, 1 - least)
+    return {name: run.task.negative_log_likelihood(y, np.broadcast_to(shares, y.shape)) for name, y in labels.items()}
 
 
 def write_note(
