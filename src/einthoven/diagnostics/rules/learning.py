@@ -24,7 +24,7 @@ from einthoven.diagnostics.rules.remedies import DOWN, DURATION, LEARNING_RATE, 
 # Share by which a loss is below that of chance, from which on a model knows the records.
 _HALF = 0.5
 
-# Two standard errors of the AUROC, from which on the validation records are too few to call a model no better than chance.
+# Two standard errors of the AUROC, from which on the validation records are too few to speak of chance.
 _NOISY = 0.15
 
 _REGULARIZE = Remedy("regularise more (augment, model.dropout, optimizer.weight_decay)", REGULARIZATION, UP)
