@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from einthoven.data.store.splits import DeviceSplit
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.predict.network import last_layer
+from einthoven.runs.results import advice
 from einthoven.runs.results.advice_facts import decay_per_rate, measure_augmentation, measure_biases
 from einthoven.tasks.classification import Classification
 
@@ -81,3 +84,14 @@ def test_biases_are_compared_with_the_shares_of_the_classes(single_label: bool) 
 def test_a_network_without_biases_in_its_last_layer_has_no_such_fact() -> None:
     model = Classifier(Frontend(12), nn.Sequential(nn.Flatten(), nn.Linear(48, 3, bias=False)))
     assert measure_biases(model, Classification("all", False, False, 0.0, False, 1.0), np.eye(3)) is None
+
+
+def test_chance_predicts_the_shares_of_training_in_each_split() -> None:
+    train = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    splits = {"val": SimpleNamespace(labels=torch.tensor([[1.0, 1.0]])), "train": SimpleNamespace(labels=train)}
+    task = Classification("all", False, False, 0.0, False, 1.0)
+    run = SimpleNamespace(task=task, data=SimpleNamespace(splits=splits))
+    losses = advice._chance_losses(run)  # type: ignore[arg-type]
+    # The second class has no positive training record, so its share counts as half a record of four.
+    assert losses["val"] == pytest.approx(-(np.log(1 / 4) + np.log(1 / 8)) / 2)
+    assert losses["train"] == pytest.approx(-(np.log(1 / 4) + 3 * np.log(3 / 4) + 4 * np.log(7 / 8)) / 8)

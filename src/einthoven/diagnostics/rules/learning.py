@@ -137,7 +137,7 @@ def _is_no_better_than_chance(history: History, facts: Facts, limits: Limits) ->
     """Return whether the validation loss is not better than chance, and the AUROC not so high that chance is ruled out.
 
     A moderate AUROC proves nothing. A network ranks records along the main directions of the signals, and so of the
-    diagnoses, whatever it was taught: with labels in another order, the AUROC was .40 to .71. False if loss or AUROC is
+    diagnoses, whatever it was taught: with labels in another order, the AUROC was .40 to .70. False if loss or AUROC is
     unknown, or if there are too few validation records.
     """
     auroc = values(history, "val/macro_auroc")
