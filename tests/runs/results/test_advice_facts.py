@@ -91,7 +91,7 @@ def test_chance_predicts_the_shares_of_training_in_each_split() -> None:
     splits = {"val": SimpleNamespace(labels=torch.tensor([[1.0, 1.0]])), "train": SimpleNamespace(labels=train)}
     task = Classification("all", False, False, 0.0, False, 1.0)
     run = SimpleNamespace(task=task, data=SimpleNamespace(splits=splits))
-    losses = advice._chance_losses(run)  # type: ignore[arg-type]
+    losses = advice._chance_losses(run)
     # The second class has no positive training record, so its share counts as half a record of four.
     assert losses["val"] == pytest.approx(-(np.log(1 / 4) + np.log(1 / 8)) / 2)
     assert losses["train"] == pytest.approx(-(np.log(1 / 4) + 3 * np.log(3 / 4) + 4 * np.log(7 / 8)) / 8)
