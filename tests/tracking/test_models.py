@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pytest
 import torch
 from mlflow import MlflowClient
 from torch import Tensor, nn
@@ -22,7 +23,13 @@ class Probabilities(nn.Module):
         return self.linear(signal.mean(dim=2)).sigmoid()
 
 
-def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(tmp_path: Path, mlflow_db: Path) -> None:
+def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(
+    tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files_of_the_user = ("uv.lock", "pyproject.toml")
+    for name in files_of_the_user:
+        (tmp_path / name).write_text("")
     shutil.copy(mlflow_db, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     place = str(tmp_path / "elsewhere")
@@ -68,6 +75,8 @@ def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(tmp_path: Pa
             assert checkpoint.params == {"file": f"checkpoints/{name}.safetensors", "step": str(step)}
             assert [(m.key, m.value, m.step) for m in checkpoint.metrics] == [("val/macro_auroc", value, step)]
         assert [m.step for m in client.get_metric_history(recorder.run_id, "val/macro_auroc")] == [1, 2]
+        files = {Path(info.path).name for info in client.list_logged_model_artifacts(model.model_id)}
+        assert "MLmodel" in files and files.isdisjoint(files_of_the_user)
         loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
         assert loaded.metadata.run_id == recorder.run_id and loaded.metadata.metadata["classes"] == ["a", "b", "c"]
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -74,6 +75,8 @@ def export(
 
     any_number = -1
     output_shape = (any_number, len(classes), samples) if runs_along_time else (any_number, len(classes))
+    # MLflow would copy the uv project of the working folder into the model. The files are those of the user.
+    os.environ.setdefault("MLFLOW_LOG_UV_FILES", "false")
     with temporary_folder() as place:
         data = place / "data"
         data.mkdir()
