@@ -276,3 +276,8 @@ def test_a_run_of_version_0_1_with_a_probe_is_read(tmp_path: Path) -> None:
     target = "einthoven.runs.comparison.interpolation.Interpolation"
     assert with_current_names(nested) == {"analysis": {"_target_": target, "run": "a"}, "seed": 0}
     assert with_current_names(flat) == {"analysis._target_": target, "analysis.run": "a", "seed": 0}
+
+
+def test_options_that_no_longer_exist_are_left_out() -> None:
+    assert with_current_names({"advice": {"top_errors": 3, "loss_rise": 0.1}}) == {"advice": {"loss_rise": 0.1}}
+    assert with_current_names({"advice.top_errors": 3, "advice.loss_rise": 0.1}) == {"advice.loss_rise": 0.1}

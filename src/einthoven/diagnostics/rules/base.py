@@ -97,9 +97,6 @@ class Limits:
     hidden_share: float = 0.75
     noise_power: float = 10.0
     few_records: int = 200
-    # Runs up to version 0.2 have these. No rule reads them.
-    few_positives: float = 10.0
-    top_errors: float = 3.0
 
 
 def values(history: History, name: str) -> FloatArray:

@@ -53,6 +53,9 @@ MOVED = {
 RENAMED_GROUPS = {"probe": "analysis"}
 """Groups of version 0.1, and their current names."""
 
+REMOVED = {"advice": ("few_positives", "top_errors")}
+"""Options of version 0.2 that no longer exist, for each group."""
+
 _SPECIAL = ("_args_", "_recursive_", "_convert_")
 """Keys of Hydra that no part of this package needs."""
 
@@ -121,10 +124,15 @@ def _find_data(node: Any, working_folders: Sequence[Path]) -> None:
 
 
 def with_current_names(options: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return a configuration, or options by their dotted names, with the current names of groups and targets."""
+    """Return a configuration, or options by their dotted names, as a run of this version would write it."""
     current = {}
     for name, value in options.items():
         group, dot, rest = str(name).partition(".")
+        removed = REMOVED.get(group, ())
+        if rest in removed:
+            continue
+        if removed and isinstance(value, dict):
+            value = {option: content for option, content in value.items() if option not in removed}
         renamed = RENAMED_GROUPS.get(group)
         current[name if renamed is None else f"{renamed}{dot}{rest}"] = value
     return _with_current_targets(current)
