@@ -240,7 +240,7 @@ evaluate run=[a]                         | run: cannot convert
 probe run=x model=mlp                    | einthoven probe has no part model
 probe run=x task=heart_rate              | task=heart_rate: chooses a loss
 prepare task=columns                     | einthoven prepare has no part task; expected data
-prepare seed=1                           | seed: unknown; there are
+prepare seed=1                           | seed: unknown; this is a value of a part: expected data.seed
 prepare data=null                        | data=null: expected an option of data
 prepare data.shards=0                    | data.shards=0: expected a number of parts
 predict ''                               | a word of the command is empty
