@@ -64,7 +64,7 @@ def continue_run(
     lock: FileLock,
     processes: Processes = ONE_PROCESS,
 ) -> tuple[NetworkRun, Recorder] | None:
-    """Assemble a begun run, and open its MLflow run; None if the run is complete. The caller holds the folder."""
+    """Assemble a run that has begun, and open its MLflow run; None if it is complete. The caller holds the folder."""
     run, notes = assemble_begun(folder, config, processes)
     run_id = notes.get("run_id")
     if ids_file(folder).exists():
@@ -90,7 +90,7 @@ def continue_run(
 def assemble_begun(
     folder: Path, config: DictConfig, processes: Processes = ONE_PROCESS
 ) -> tuple[NetworkRun, dict[str, Any]]:
-    """Assemble a begun run, at its last checkpoint if it has one, and return it with the notes of the checkpoint.
+    """Assemble a run that has begun, at its last checkpoint if it has one. Return also the notes of the checkpoint.
 
     The run is refused if it has not written what it was trained on, or if records, configuration or code have changed.
     """

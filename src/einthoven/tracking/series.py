@@ -66,7 +66,7 @@ class SeriesFile:
     def append(self, points: Sequence[Point]) -> None:
         """Append points to the file.
 
-        Raises a `OSError` if the disk is full. The files do not change in that case.
+        Raises an `OSError` if the disk is full. The files do not change in that case.
         """
         names_size = self._names_file.stat().st_size
         rows_size = self._rows_file.stat().st_size

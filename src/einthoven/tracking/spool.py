@@ -103,7 +103,7 @@ class Spool:
     def put(self, entry: Entry) -> None:
         """Append an entry.
 
-        Raises a `OSError` if the disk is full. The file does not change in that case.
+        Raises an `OSError` if the disk is full. The file does not change in that case.
         """
         line = json.dumps(entry).encode() + b"\n"
         try:

@@ -66,8 +66,8 @@ def few_records(history: History, facts: Facts, limits: Limits) -> Advice | None
         "few_records",
         f"{count_noun(n, 'training record')} {'is' if n == 1 else 'are'} too few for weights that start at random: the "
         "model recognises other records far worse than a pretrained model can.",
-        f"data.json: records in train is {n} (below {limits.few_records:g}); val/nll is at best {below_or_above(gain)} "
-        "the loss of chance",
+        f"data.json: {count_noun(n, 'record')} in train (below {limits.few_records:g}); val/nll is at best "
+        f"{below_or_above(gain)} the loss of chance",
         (Remedy("add records"), Remedy("start from a pretrained model (init_from)")),
     )
 

@@ -62,9 +62,10 @@ def logged_predictions(tracking: MlflowClient, run: MlflowRun, split: str) -> Lo
 
 
 def read_predictions(columns: Mapping[str, Sequence[float]], rule: str) -> LoggedPredictions | None:
-    """Read a table of predictions, as `einthoven.runs.conclude.prediction_table` makes it; None if it has no classes.
+    """Read a table of predictions; None if it has no classes.
 
-    A record may have several rows, whose ``mean`` or ``max`` is taken.
+    The table is one of `einthoven.runs.results.conclude.prediction_table`. A record may have several rows, whose
+    ``mean`` or ``max`` (`rule`) is taken.
     """
     classes = tuple(sorted(name.removesuffix(_LABEL) for name in columns if name.endswith(_LABEL)))
     if not classes:

@@ -31,8 +31,8 @@ def write_significance(names: list[str], uri: str, output: Path) -> str:
     """Compare models by their runs, print the table of differences, and write a page. Return a line about the file.
 
     Runs that differ only in their seed are one model. Models are compared with the first one of the same task and the
-    same records. The names and `uri` are as in `einthoven.runs.run_report.write_report`: trainings, cross-validations,
-    or one sweep of them.
+    same records. The names and `uri` are as in `einthoven.runs.comparison.run_report.write_report`: trainings,
+    cross-validations, or one sweep of them.
     """
     store = uri or store_of(names)
     if not uri:

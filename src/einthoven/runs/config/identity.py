@@ -63,7 +63,7 @@ def code_hash(modules: tuple[str, ...] = ()) -> str:
 
 
 def refuse_other_options(config: DictConfig, trained: Mapping[str, Any], run: str, free: Sequence[str] = ()) -> None:
-    """Refuse a run whose configuration was changed after it was trained with other options (`logged_options`).
+    """Refuse a run whose configuration is not the one that it was trained with (`logged_options`).
 
     The options `free` may be different. `run` is the option that named the folder, for the message.
     """

@@ -104,7 +104,8 @@ class NetworkMember:
     def predict(self, run: NetworkParts, split: str, aggregate: str | None = None) -> Float:
         """Return its probabilities (n, K) of the rows of a split, in the order of the classes of the run.
 
-        The record is cut into windows and aggregated (``mean`` or ``max``) as in the own run of the network.
+        The record is cut into windows as in the own run of the network. `aggregate` is ``mean`` or ``max`` over them,
+        by default as in that run.
         """
         bundle = self.bundle
         columns = [self.columns(run.data.labels.classes)]

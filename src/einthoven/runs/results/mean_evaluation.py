@@ -67,10 +67,10 @@ class MeanOfModels:
         self._answers: dict[tuple[str, str | None], tuple[Float, Float]] = {}
 
     def evaluate(self, split: str, aggregate: str | None = None) -> Predictions:
-        """Predict the records of a split by the mean of the rows of a record, which are aggregated afterwards.
+        """Predict the records of a split: the mean of the models for each row, aggregated over the rows of a record.
 
-        `aggregate` is ``mean`` or ``max`` over the windows of all networks. By default, each has the rule of its
-        training.
+        `aggregate` is ``mean`` or ``max``, for the windows of all networks and for the rows. By default, each network
+        has the rule of its training, and the rows have that of the run.
         """
         y, answers = self._answer(split, aggregate)
         mean = Predictions(y, np.tensordot(self.weights, answers, axes=1))
