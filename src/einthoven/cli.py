@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 
 import einthoven
-from einthoven.errors import UserError, store_sentence, system_sentence
+from einthoven.errors import UserError, printable_text, store_sentence, system_sentence
 from einthoven.interrupts import Terminated, terminable
 from einthoven.terminal.usage import HELP, VERB_HELP
 from einthoven.trust import trusting
@@ -139,7 +139,5 @@ def _fail(message: str) -> None:
         sys.stdout.flush()
     except OSError:
         _drop_output()
-    # A name from a foreign file may contain control characters that change what the terminal shows.
-    printable = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
-    print(f"einthoven: error: {printable}", file=sys.stderr)
+    print(f"einthoven: error: {printable_text(message)}", file=sys.stderr)
     sys.exit(USER_ERROR)

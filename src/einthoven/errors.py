@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from unicodedata import category
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the errors of a disk or quota that is full, or of a file that is larger than allowed."""
@@ -37,6 +38,17 @@ class UserError(Exception):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+def printable_text(text: str, kept: str = "\n") -> str:
+    """Return a text whose control characters are written as in Python's source, except those of `kept`.
+
+    A name from a foreign file may contain control characters that change what the terminal shows, or bytes that are no
+    text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
 
 
 def system_sentence(error: OSError | MemoryError) -> str:

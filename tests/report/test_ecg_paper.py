@@ -151,8 +151,8 @@ def test_grid_spacing(step: int) -> None:
 
 
 def test_page_says_title_and_scale() -> None:
-    found = texts(ecg_paper_figure(wave(), 100, title="Record $1_2$", subtitle="sinus rhythm"))
-    assert "Record $1_2$" in found and "sinus rhythm" in found
+    found = texts(ecg_paper_figure(wave(), 100, title="Record $1_2$\udce9", subtitle="sinus rhythm"))
+    assert r"Record $1_2$\udce9" in found and "sinus rhythm" in found
     assert any("25 mm/s" in text and "10 mm/mV" in text for text in found)
 
 

@@ -47,6 +47,21 @@ def test_commands_stand_alone_on_their_lines(capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_control_characters_of_a_name_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b[2J\udce9é.csv"
+    say(name)
+    display.console.print(results_table("Files", ["file"], [[name]]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == r"a\x1b[2J\udce9é.csv"
+    assert all(line.isprintable() for line in lines) and any(r"a\x1b[2J" in line for line in lines[1:])
+
+
+def test_colours_reach_the_terminal() -> None:
+    file = io.StringIO()
+    display._Messages(file=file, force_terminal=True, color_system="standard").print("a", style="bold")
+    assert file.getvalue() == "\x1b[1ma\x1b[0m\n"
+
+
 def test_the_loss_of_an_epoch_is_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     monkeypatch.setattr(display, "console", Console(file=file, width=200))

@@ -99,6 +99,8 @@ def test_flags_stand_anywhere() -> None:
     [
         (["--jsn"], "train: --jsn: unknown; expected OPTION=VALUE"),
         (["--experimental-rerun", "x"], "unknown"),
+        (["--resume", "outputs/a"], "train: --resume: unknown; expected resume=FOLDER, without dashes."),
+        (["--resume=outputs/a"], "expected resume=outputs/a, without dashes."),
         (["seed=1", "--cfg"], "--cfg : expected --cfg job"),
         (["--cfg", "seed=1"], "--cfg seed=1: expected --cfg job"),
         (["--config-dir"], "--config-dir has no value"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from einthoven.errors import printable_text
 from einthoven.report.style import INK
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def write_line(
     va: str = "baseline",
 ) -> None:
     """Write text with a font size of at most `height`, so that it is not wider than `width` (both in mm)."""
+    # The name of a file may have bytes that are no text. No font has a letter for them.
+    text = printable_text(text, kept="")
     size = min(height, height * width / max(text_width(text, height, weight), 1.0))
     line = write(axes, x, y, text, size, weight=weight, va=va)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,7 +20,10 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+
+from einthoven.errors import printable_text
 
 if TYPE_CHECKING:
     from einthoven.contracts import Position
@@ -34,6 +37,12 @@ UNSENT = 3
 
 class _Messages(Console):
     """A console for messages. The command goes on if nobody reads them any more, as behind `einthoven train | head`."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Write control characters in names and messages as escapes, so that they do not change what is shown."""
+        for segment in super().render(renderable, options):
+            is_command_to_terminal = segment.control is not None
+            yield segment if is_command_to_terminal else Segment(printable_text(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
         """Drop the other messages. A console of rich would end the process."""

@@ -23,7 +23,7 @@ from einthoven.data.formats.reading import read_record
 from einthoven.data.record_names import names_in
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.store_folder import QUARANTINE
-from einthoven.errors import UserError
+from einthoven.errors import UserError, printable_text
 from einthoven.functional.words import capitalized
 from einthoven.terminal.display import bar, broken_name, console, results_table, say
 
@@ -72,7 +72,7 @@ def show_reports(reports: list[dict[str, Any]]) -> None:
     for name in ("file", "severity", "finding", "leads", "evidence"):
         table.add_column(name, overflow="fold")
     for report in reports:
-        file = broken_name(Path(report["file"]).name, _FILE_WIDTH)
+        file = broken_name(printable_text(Path(report["file"]).name, kept=""), _FILE_WIDTH)
         if not report["findings"]:
             table.add_row(file, Text("none", style="green"), "", "", "nothing found")
         for number, finding in enumerate(report["findings"]):
@@ -112,7 +112,10 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     say(f"The findings of each record are in {store.path / 'doctor.parquet'}.")
     if len(quarantined):
         file = store.path / QUARANTINE
-        say(f"Records that must not be used: {len(quarantined)}. {file} lists them, each with the reason.")
+        say(
+            f"Records with an error: {len(quarantined)}. {file} lists them, each with the reason. A training uses "
+            "those that can be read. To leave them out, remove their rows from the table of the records."
+        )
 
     serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(quarantined)):

@@ -48,6 +48,10 @@ def arrange(verb: str, arguments: Sequence[str]) -> list[str]:
             flags += [_FLAGS_WITH_VALUE[name], value if equals else next(remaining, "")]
             _check_value(verb, *flags[-2:])
         elif argument.startswith("-"):
+            run_option = _RUN_OPTIONS.get(verb)
+            if run_option and name == f"--{run_option}":
+                example = option(run_option, value) if value else f"{run_option}=FOLDER"
+                raise UserError(f"{verb}: {argument}: unknown; expected {example}, without dashes.")
             raise UserError(
                 f"{verb}: {argument}: unknown; expected OPTION=VALUE without dashes, such as seed=1, or one of "
                 f"--multirun, --cfg job, --config-dir DIR, --trust MODULE (einthoven {verb} --help)."

@@ -15,6 +15,7 @@ from rich.columns import Columns
 from rich.padding import Padding
 from rich.table import Table
 
+from einthoven.errors import printable_text
 from einthoven.functional.measurements import Measurements
 from einthoven.predict import Predictor
 from einthoven.predict.answers import Answer
@@ -129,7 +130,7 @@ class _TextOutput(Output):
     def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
         """Make the table of the record."""
         rows = answer_rows(answer, self.predictor.groups, measurements, timeline=self.timeline)
-        self._tables.append((Path(answer["file"]).name, _small_table(rows)))
+        self._tables.append((printable_text(Path(answer["file"]).name, kept=""), _small_table(rows)))
         self._has_intervals |= any(interval is not None for interval in answer["intervals"].values())
 
     def _end(self) -> None:
