@@ -140,7 +140,7 @@ def test_no_factor_is_larger_than_its_limit(ratio: float) -> None:
 def test_a_run_of_one_epoch_is_not_asked_about_its_labels() -> None:
     (advice,) = advice_on(("nothing_learned",), steps=50, epochs=1)
     assert advice.rule == "too_short" and advice.remedy == "Train for longer (trainer.epochs)."
-    assert advice.sentence.startswith("After 50 steps, the model is no better than chance")
+    assert advice.sentence.startswith("After 50 steps, the validation loss is no better than chance")
     first, *_ = advice_on(("nothing_learned",))
     assert first.rule == "nothing_learned" and "belong together" in first.remedy
 

@@ -80,9 +80,9 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
     remedy = Remedy("use a larger model", MODEL_SIZE, UP)
     if training_gain is not None and training_gain > limits.learned:
         remedy = _REGULARIZE
-        sentence = "The model memorised the training records, but on validation records it is no better than chance."
+        sentence = "The model memorised the training records, but its validation loss is no better than chance."
     else:
-        sentence = "The model learned nothing: on validation records it is no better than chance."
+        sentence = "The model learned nothing: its validation loss is no better than chance."
     evidence = _evidence_of_chance(history, facts)
     if training_gain is not None:
         evidence += f"; train/loss ends {below_or_above(training_gain)} chance"
@@ -109,7 +109,7 @@ def too_short(history: History, facts: Facts, limits: Limits) -> Advice | None:
     if _is_no_better_than_chance(history, facts, limits):
         return Advice(
             "too_short",
-            f"After {count_noun(count, 'step')}, the model is no better than chance on validation records. The "
+            f"After {count_noun(count, 'step')}, the validation loss is no better than chance. The "
             "training is too short to say why.",
             _evidence_of_chance(history, facts),
             remedies,

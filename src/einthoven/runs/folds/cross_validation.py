@@ -166,7 +166,7 @@ def _say_bundles(folder: Path) -> None:
     """Say where the bundles of the folds are, if there are some. Their calibration would need test records."""
     bundles = sorted(folder.glob(f"{FOLD}*/{BUNDLE}"))
     if bundles:
-        say(f"The model of each fold is a bundle that predicts, such as {bundles[0]}. It is not calibrated.")
+        say(f"The model of each fold is ready to predict, such as {bundles[0]}. It is not calibrated.")
 
 
 def _open_parent(run: Run, config: DictConfig, folder: Path, overrides: list[str], lock: FileLock) -> Recorder:

@@ -89,7 +89,7 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None, place: Path | 
     except UserError as error:
         state = "The bundle stays as it was before" if folder.exists() else "There is no bundle"
         return f"{state}: {error}"
-    return f"The bundle {folder} predicts. {_describe_calibration(fitted)}"
+    return f"The model is ready to predict: {folder}. {_describe_calibration(fitted)}"
 
 
 def _describe_calibration(fitted: Fitted | None) -> str:
