@@ -40,15 +40,15 @@ class UserError(Exception):
     """
 
 
-def printable_text(text: str, kept: str = "\n") -> str:
-    """Return a text whose control characters are written as in Python's source, except those of `kept`.
+def printable_text(text: str, allowed: str = "\n") -> str:
+    """Return a text whose control characters are written as in Python's source, except those of `allowed`.
 
     A name from a foreign file may contain control characters that change what the terminal shows, or bytes that are no
     text.
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in kept or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in allowed or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
 
 
 def system_sentence(error: OSError | MemoryError) -> str:

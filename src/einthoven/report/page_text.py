@@ -74,7 +74,7 @@ def write_line(
 ) -> None:
     """Write text with a font size of at most `height`, so that it is not wider than `width` (both in mm)."""
     # The name of a file may have bytes that are no text. No font has a letter for them.
-    text = printable_text(text, kept="")
+    text = printable_text(text, allowed="")
     size = min(height, height * width / max(text_width(text, height, weight), 1.0))
     line = write(axes, x, y, text, size, weight=weight, va=va)
 

@@ -54,11 +54,11 @@ def show_explanations(explanations: Explanations, footnotes: Sequence[str], path
     for name in ("file", "class", "deletion", "(chance)", "insertion", "(chance)", "sanity", "leads"):
         table.add_column(name, overflow="fold")
     for file, explanation in explanations:
-        table.add_row(printable_text(file.name, kept=""), *_cells(explanation))
+        table.add_row(printable_text(file.name, allowed=""), *_cells(explanation))
     console.print(table)
     for file, explanation in explanations:
         for line in (*_wave_lines(explanation), *_caution_lines(explanation)):
-            console.print(f"{printable_text(file.name, kept='')}: {line}", soft_wrap=True, markup=False)
+            console.print(f"{printable_text(file.name, allowed='')}: {line}", soft_wrap=True, markup=False)
     console.print(
         "deletion and insertion: the mean probability while the most relevant parts are removed, or added. A good "
         "drawing has a small deletion and a large insertion. (chance): the same in a random order. sanity: the rank "

@@ -72,7 +72,7 @@ def show_reports(reports: list[dict[str, Any]]) -> None:
     for name in ("file", "severity", "finding", "leads", "evidence"):
         table.add_column(name, overflow="fold")
     for report in reports:
-        file = broken_name(printable_text(Path(report["file"]).name, kept=""), _FILE_WIDTH)
+        file = broken_name(printable_text(Path(report["file"]).name, allowed=""), _FILE_WIDTH)
         if not report["findings"]:
             table.add_row(file, Text("none", style="green"), "", "", "nothing found")
         for number, finding in enumerate(report["findings"]):

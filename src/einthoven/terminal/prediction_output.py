@@ -130,7 +130,7 @@ class _TextOutput(Output):
     def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
         """Make the table of the record."""
         rows = answer_rows(answer, self.predictor.groups, measurements, timeline=self.timeline)
-        self._tables.append((printable_text(Path(answer["file"]).name, kept=""), _small_table(rows)))
+        self._tables.append((printable_text(Path(answer["file"]).name, allowed=""), _small_table(rows)))
         self._has_intervals |= any(interval is not None for interval in answer["intervals"].values())
 
     def _end(self) -> None:

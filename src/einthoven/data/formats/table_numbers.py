@@ -35,8 +35,8 @@ def split_lines(lines: Iterable[str], separator: str, source: str) -> Iterator[l
     except csv.Error as error:
         # Python's own sentence for a carriage return within a line is advice to programmers.
         is_line_end = "new-line character" in str(error)
-        found = "a line with a carriage return inside it" if is_line_end else reason(error)
-        raise UserError(f"{source}: not a table ({found}); expected a table of one column per lead.") from None
+        problem = "a line with a carriage return inside it" if is_line_end else reason(error)
+        raise UserError(f"{source}: not a table ({problem}); expected a table of one column per lead.") from None
 
 
 def split_fields(line: str, separator: str) -> list[str]:
